@@ -1,0 +1,24 @@
+{
+  "variables": {
+    "runtime_sources": [
+      "native/runtime/pages.cc",
+      "native/runtime/allocator.cc",
+      "native/runtime/stream.cc",
+      "native/runtime/mappedFile.cc",
+      "native/runtime/cpu/pool.cc",
+      "native/runtime/cpu/workspace.cc",
+      "native/runtime/cpu/dispatch.cc"
+    ],
+    "addon_sources": [
+      "native/addon/addon.cc",
+      "native/addon/device.cc"
+    ],
+    "cpu_kernel_sources": [
+      "native/kernels/registry.cpu.cc",
+      "native/kernels/rmsNorm.cpu.cc"
+    ],
+    "cpu_flags": ["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"],
+    "avx2_flags": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-ffp-contract=fast"],
+    "avx512_flags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma", "-mf16c", "-mbmi2", "-mprefer-vector-width=512", "-ffp-contract=fast", "-Wno-ignored-attributes", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+  }
+}
