@@ -1,0 +1,68 @@
+/**
+ * Base of every error that this package throws on purpose.
+ * `code` is stable and machine-readable; the message ends in what to do next.
+ */
+export class LanternError extends Error {
+  /** Stable identifier such as `EVALUATION_INPUT`, fit for a `switch`. */
+  readonly code: string
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+  }
+}
+
+/** Predictions, references or counts that no metric can be computed from. */
+export class EvaluationError extends LanternError {}
+
+/** A tokenizer that cannot be read, written or trained, does not fit its model, or was given an id it does not have. */
+export class TokenizerError extends LanternError {}
+
+/** A chat template that is missing, does not compile, refuses the messages, or cannot be used for prompt masking. */
+export class ChatTemplateError extends LanternError {}
+
+/** One thing that is wrong in a configuration file. */
+export interface ConfigProblem {
+  /** Dotted path of the offending value, such as `train.stages[0].learningRate`; empty for the file as a whole. */
+  path: string
+  /** What is wrong and what would be right. */
+  message: string
+  /** 1-based line in the file, where known. */
+  line?: number
+  /** 1-based column in the file, where known. */
+  column?: number
+}
+
+/** A configuration file that cannot be read or does not fit its schema; lists every problem at once. */
+export class ConfigError extends LanternError {
+  /** The file as it was named by the caller. */
+  readonly file: string
+  /** Every problem found, in the order of the file. */
+  readonly problems: readonly ConfigProblem[]
+
+  constructor(code: string, message: string, file: string, problems: readonly ConfigProblem[], options?: ErrorOptions) {
+    super(code, message, options)
+    this.file = file
+    this.problems = problems
+  }
+}
+
+/** A job post, a profile or another input that cannot be understood. */
+export class InputError extends LanternError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_INPUT', message, options)
+  }
+}
+
+/** A dataset file with a line that does not fit its schema; names the file and the 1-based line (0: the file as a whole). */
+export class DatasetError extends LanternError {
+  readonly file: string
+  readonly line: number
+
+  constructor(file: string, line: number, problem: string, options?: ErrorOptions) {
+    super('ERR_DATASET', `${file}${line > 0 ? `:${line}` : ''}: ${problem}`, options)
+    this.file = file
+    this.line = line
+  }
+}
