@@ -66,3 +66,34 @@ export class DatasetError extends LanternError {
     this.line = line
   }
 }
+
+/** The native addon is missing or does not load; the message says what to run. */
+export class AddonError extends LanternError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_ADDON', message, options)
+  }
+}
+
+/** Shapes that do not fit together. */
+export class ShapeError extends LanternError {
+  constructor(message: string) {
+    super('ERR_SHAPE', message)
+  }
+}
+
+/** A dtype that an op does not take. */
+export class DTypeError extends LanternError {
+  constructor(message: string) {
+    super('ERR_DTYPE', message)
+  }
+}
+
+/** A device failed at what it was asked to do, or was used after it was closed. */
+export class DeviceError extends LanternError {}
+
+/** Memory ran out; names what was asked and what is live. The device stays usable. */
+export class OutOfMemoryError extends DeviceError {
+  constructor(message: string) {
+    super('ERR_OUT_OF_MEMORY', message)
+  }
+}

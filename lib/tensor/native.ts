@@ -1,0 +1,81 @@
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { AddonError } from '../errors.js'
+
+/** One field of a kernel's parameter struct, 8 bytes wide. */
+export interface KernelField {
+  name: string
+  /** p: device pointer, i: 64-bit integer, f: float64. */
+  kind: 'p' | 'i' | 'f'
+}
+
+/** What the addon says of one of its kernels. */
+export interface KernelInfo {
+  name: string
+  fields: KernelField[]
+}
+
+/** What `describe()` of the addon tells: the processor, the instruction set chosen and why, and how the addon was built. */
+export interface AddonInfo {
+  processor: string
+  instructionSet: string
+  reason: string
+  instructionSets: { name: string; supported: boolean; why: string }[]
+  hardwareThreads: number
+  compiler: string
+  builder: string
+  maxParams: number
+}
+
+/** Bytes of a device: live and peak are what tensors hold, reserved is what the allocator took from the system, workspace is scratch of the kernels. */
+export interface MemoryStats {
+  live: number
+  peak: number
+  reserved: number
+  workspace: number
+  /** 0: no budget. */
+  budget: number
+  /** Kernels enqueued so far. */
+  launched: number
+}
+
+/** The addon's device object; every address is a plain number. */
+export interface NativeDevice {
+  allocate(bytes: number): number
+  free(address: number): void
+  launch(kernel: number): void
+  upload(address: number, data: Uint8Array): void
+  download(address: number, bytes: number): Promise<ArrayBuffer>
+  synchronize(): Promise<void>
+  memory(): MemoryStats
+  resetPeak(): void
+  releaseUnused(): void
+  mapFile(path: string): { address: number; bytes: number }
+  unmapFile(address: number, bytes: number): void
+  close(): void
+}
+
+interface Addon {
+  kernels(): KernelInfo[]
+  describe(): AddonInfo
+  NativeDevice: new (threads: number, budget: number, params: Uint8Array) => NativeDevice
+}
+
+let loaded: Addon | undefined
+
+/**
+ * The native addon, loaded at the first call. `LANTERN_ADDON` names another file (a sanitizer build, say).
+ * @throws AddonError when it was not built or does not load.
+ */
+export function addon(): Addon {
+  if (loaded) return loaded
+  const file = process.env.LANTERN_ADDON ?? fileURLToPath(new URL('../../build/Release/lantern.node', import.meta.url))
+  try {
+    loaded = createRequire(import.meta.url)(file) as Addon
+  } catch (cause) {
+    throw new AddonError(`the native addon ${file} does not load (${(cause as Error).message}); build it with: npm run install`, {
+      cause,
+    })
+  }
+  return loaded
+}
