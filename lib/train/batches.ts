@@ -1,0 +1,99 @@
+import { Random } from '../fit/random.js'
+import { LanternError } from '../errors.js'
+
+/** A training sample of a language model or of a classifier. */
+export interface Sample {
+  ids: Int32Array
+  /** Shifted: labels[i] is the token to predict at position i, -100 for none. Empty for a classifier. */
+  labels: Int32Array
+  /** Class of the whole sequence, for a classifier. */
+  label?: number
+}
+
+/** What to do with a sample that is longer than the maximum. */
+export type LongSamplePolicy = 'truncate' | 'skip'
+
+/** Samples fit for training, and what was done to get them so. */
+export interface Fitted {
+  samples: Sample[]
+  truncated: number
+  skipped: number
+}
+
+/** Valid labels of a sample: what a loss is averaged over. A class counts once. */
+export function weightOf(sample: Sample): number {
+  if (sample.label !== undefined) return 1
+  let n = 0
+  for (const y of sample.labels) if (y !== -100) n++
+  return n
+}
+
+/**
+ * Applies the length policy, and drops what has nothing to learn from (counted as skipped).
+ * @throws LanternError ERR_SAMPLE for an empty sample or when nothing is left
+ */
+export function fitSamples(samples: readonly Sample[], maxLength: number, policy: LongSamplePolicy): Fitted {
+  const out: Fitted = { samples: [], truncated: 0, skipped: 0 }
+  samples.forEach((s, i) => {
+    if (s.ids.length === 0) throw new LanternError('ERR_SAMPLE', `sample ${i} has no tokens; remove it from the dataset`)
+    let sample = s
+    if (s.ids.length > maxLength && policy === 'truncate') {
+      out.truncated++
+      sample = { ...s, ids: s.ids.slice(0, maxLength), labels: s.labels.slice(0, maxLength) }
+    }
+    if (sample.ids.length > maxLength || weightOf(sample) === 0) out.skipped++
+    else out.samples.push(sample)
+  })
+  if (out.samples.length === 0)
+    throw new LanternError('ERR_SAMPLE', `none of ${samples.length} samples is usable within ${maxLength} tokens; raise maxLength or check the labels`)
+  return out
+}
+
+/**
+ * The samples of every optimiser step as a function of the seed alone, so that a resumed run sees what the uninterrupted one would:
+ * each epoch is a permutation of its own, steps take `batchSize` samples in order, the last step of an epoch may be smaller.
+ */
+export class BatchPlan {
+  readonly stepsPerEpoch: number
+  #epoch = -1
+  #order: number[] = []
+
+  constructor(
+    readonly count: number,
+    readonly batchSize: number,
+    readonly seed: number,
+  ) {
+    if (!Number.isInteger(batchSize) || batchSize < 1)
+      throw new LanternError('ERR_BATCH', `batchSize is ${batchSize}; give a number of samples of 1 or more`)
+    this.stepsPerEpoch = Math.ceil(count / batchSize)
+  }
+
+  /** Indices of the samples of a step. */
+  at(step: number): number[] {
+    const epoch = Math.floor(step / this.stepsPerEpoch)
+    if (epoch !== this.#epoch) {
+      this.#order = new Random(`${this.seed}/${epoch}`).shuffle(Array.from({ length: this.count }, (_, i) => i))
+      this.#epoch = epoch
+    }
+    const from = (step % this.stepsPerEpoch) * this.batchSize
+    return this.#order.slice(from, from + this.batchSize)
+  }
+}
+
+/**
+ * Splits the samples of a step into micro-batches of at most `maxTokens` tokens (a longer single sample is a micro-batch of its own),
+ * whole samples in their order: gradients are accumulated over them.
+ */
+export function microBatches(samples: readonly Sample[], maxTokens: number): Sample[][] {
+  const out: Sample[][] = []
+  let tokens = Number.POSITIVE_INFINITY
+  for (const s of samples) {
+    if (tokens + s.ids.length > maxTokens) {
+      out.push([])
+      tokens = 0
+    }
+    out.at(-1)!.push(s)
+    tokens += s.ids.length
+  }
+  return out
+}

@@ -1,0 +1,102 @@
+import { LanternError } from '../errors.js'
+import { adamw, type ParameterTable, parameterTable } from '../ops/adamw.js'
+import { gradNorm } from '../ops/gradNorm.js'
+import { gradOf } from '../tensor/tape.js'
+import type { Tensor } from '../tensor/tensor.js'
+
+/** AdamW's constants. */
+export interface AdamWOptions {
+  betas?: readonly [number, number]
+  eps?: number
+  /** Decoupled; not applied to vectors (norm weights and biases), as is the custom. */
+  weightDecay?: number
+}
+
+/** One parameter with what the optimiser keeps of it, all float32 and of its shape. */
+interface Slot {
+  name: string
+  parameter: Tensor
+  /** The parameter itself where that is float32. */
+  master: Tensor
+  m: Tensor
+  v: Tensor
+}
+
+/**
+ * AdamW (Loshchilov & Hutter, arXiv 1711.05101) over all parameters in one launch: float32 master weights and moments, gradients clipped
+ * to a global norm and zeroed in the same pass. A step whose gradient norm is not finite changes nothing.
+ */
+export class Optimiser {
+  readonly #slots: Slot[]
+  readonly #table: ParameterTable
+  readonly #options: Required<AdamWOptions>
+  /** Steps taken. */
+  count = 0
+
+  constructor(parameters: ReadonlyMap<string, Tensor>, options: AdamWOptions = {}) {
+    this.#options = { betas: options.betas ?? [0.9, 0.999], eps: options.eps ?? 1e-8, weightDecay: options.weightDecay ?? 0.01 }
+    const trainable = [...parameters].filter(([, p]) => p.requiresGrad)
+    if (trainable.length === 0) throw new LanternError('ERR_OPTIMISER', 'no parameter has requiresGrad; call model.trainable() first')
+    const { device } = trainable[0]![1]
+    this.#slots = device.persistent(() =>
+      trainable.map(([name, parameter]) => ({
+        name,
+        parameter,
+        master: parameter.dtype === 'float32' ? parameter : floatCopy(parameter),
+        m: device.zeros(parameter.shape),
+        v: device.zeros(parameter.shape),
+      })),
+    )
+    this.#table = device.persistent(() =>
+      parameterTable(
+        this.#slots.map((s) => ({
+          parameter: s.master,
+          grad: gradOf(s.parameter),
+          m: s.m,
+          v: s.v,
+          copy: s.master === s.parameter ? null : s.parameter,
+          decay: s.parameter.shape.length > 1,
+        })),
+      ),
+    )
+  }
+
+  /** Enqueues one step. Returns the global gradient norm before clipping, [1]. */
+  step(learningRate: number, maxGradNorm: number): Tensor {
+    const device = this.#slots[0]!.parameter.device
+    const norm = device.persistent(() => gradNorm(this.#table))
+    this.count++
+    adamw(this.#table, { ...this.#options, learningRate, step: this.count, maxGradNorm, norm, zeroGrad: true })
+    return norm
+  }
+
+  /** Name of the first parameter whose gradient is not finite, after a step that was refused for it. */
+  async firstNonFinite(): Promise<string> {
+    for (const s of this.#slots) if ((await gradOf(s.parameter).floats()).some((x) => !Number.isFinite(x))) return s.name
+    return 'all parameters together'
+  }
+
+  /** Everything a resumed run needs besides the model: moments, and master weights where the model itself is bfloat16. */
+  state(): { name: string; tensor: Tensor }[] {
+    return this.#slots.flatMap((s) => [
+      { name: `m.${s.name}`, tensor: s.m },
+      { name: `v.${s.name}`, tensor: s.v },
+      ...(s.master === s.parameter ? [] : [{ name: `master.${s.name}`, tensor: s.master }]),
+    ])
+  }
+
+  dispose(): void {
+    for (const s of this.#slots) {
+      s.m.dispose()
+      s.v.dispose()
+      if (s.master !== s.parameter) s.master.dispose()
+    }
+    this.#table.dispose()
+  }
+}
+
+function floatCopy(t: Tensor): Tensor {
+  const copy = t.device.empty(t.shape)
+  t.device.launch('copy', { x: t, y: copy, rows: 1, cols: t.size, xStride: t.size, yStride: t.size, xDtype: 1, dtype: 0 })
+  return copy
+}
