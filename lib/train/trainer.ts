@@ -154,8 +154,7 @@ export class Trainer {
     const reads: Promise<Float32Array>[] = []
     let flops = 0
     for (const micro of microBatches(samples, options.microBatchTokens)) {
-      using scope = device.scope()
-      void scope
+      using _scope = device.scope()
       using tape = new Tape(device)
       const { loss, parts } = this.objective.loss(micro, 1 / valid)
       tape.backward(loss)
@@ -188,15 +187,14 @@ export class Trainer {
 
   /** Mean loss parts over a set, no gradients. */
   async evaluate(samples: readonly Sample[]): Promise<LossParts> {
-    const sums: Float32Array[] = []
+    const reads: Promise<Float32Array>[] = []
     let valid = 0
     for (const micro of microBatches(samples, this.options.microBatchTokens)) {
-      using scope = this.device.scope()
-      void scope
+      using _scope = this.device.scope()
       valid += micro.reduce((n, s) => n + weightOf(s), 0)
-      sums.push(await this.objective.loss(micro, 1).parts.floats())
+      reads.push(this.objective.loss(micro, 1).parts.floats())
     }
-    return this.#mean(sums, valid)
+    return this.#mean(await Promise.all(reads), valid)
   }
 
   async #validate(listener: TrainListener): Promise<void> {

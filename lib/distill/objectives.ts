@@ -1,0 +1,122 @@
+import type { Packed } from '../models/packed.js'
+import { pack } from '../models/packed.js'
+import type { Qwen2 } from '../models/qwen2.js'
+import { crossEntropy } from '../ops/crossEntropy.js'
+import { type DistillLoss, distillHead, linearCrossEntropy } from '../ops/distillHead.js'
+import type { Device } from '../tensor/device.js'
+import type { Tensor } from '../tensor/tensor.js'
+import type { Sample } from '../train/batches.js'
+import type { LossParts, Objective } from '../train/trainer.js'
+
+/** Supervised fine-tuning: cross entropy of the next token. */
+export function languageModelling(model: Qwen2): Objective {
+  return {
+    parts: ['ce', 'kd', 'teacherEntropy', 'agreement', 'valid'],
+    loss(samples, scale) {
+      const { batch, labels } = packed(model.device, samples)
+      return linearCrossEntropy(model.forward(batch), model.headWeight, labels, { scale })
+    },
+    total: (sums, valid) => ({ loss: sums.ce! / valid, ce: sums.ce! / valid }),
+    flops: (samples) => 3 * forwardFlops(model, samples),
+  }
+}
+
+/** What a student learns from a teacher. */
+export interface DistillationOptions {
+  divergence: DistillLoss['divergence']
+  /** Weight of the cross entropy with the labels; default 0.1. */
+  lambdaSft?: number
+  /** Weight of the divergence from the teacher; default 0.9. */
+  lambdaKd?: number
+  /** Softmax temperature of the divergence; default 1. */
+  temperature?: number
+  /** Of generalizedJS. */
+  beta?: number
+  /** Vocabularies of different padding; default error. */
+  vocabularyPolicy?: DistillLoss['vocabularyPolicy']
+}
+
+/**
+ * White-box distillation (LANTERN, equations 1 to 5): lambdaSft * CE + lambdaKd * divergence(teacher, student), per valid token.
+ * The teacher is frozen; it may differ in hidden size, depth and padding of the vocabulary, not in the meaning of token ids.
+ */
+export function distillation(student: Qwen2, teacher: Qwen2, options: DistillationOptions): Objective {
+  const lambdaSft = options.lambdaSft ?? 0.1
+  const lambdaKd = options.lambdaKd ?? 0.9
+  return {
+    parts: ['ce', 'kd', 'teacherEntropy', 'agreement', 'valid'],
+    loss(samples, scale) {
+      const { batch, labels } = packed(student.device, samples)
+      const { tape } = student.device
+      student.device.tape = null // the teacher is frozen: nothing of it is recorded
+      const teacherHidden = teacher.forward(batch)
+      student.device.tape = tape
+      return distillHead({
+        hidden: student.forward(batch),
+        weight: student.headWeight,
+        teacher: { hidden: teacherHidden, weight: teacher.headWeight },
+        labels,
+        ...options,
+        lambdaSft,
+        lambdaKd,
+        scale,
+      })
+    },
+    total: (sums, valid): LossParts => ({
+      loss: (lambdaSft * sums.ce! + lambdaKd * sums.kd!) / valid,
+      ce: sums.ce! / valid,
+      kd: sums.kd! / valid,
+      teacherEntropy: sums.teacherEntropy! / valid,
+      agreement: sums.agreement! / valid,
+    }),
+    flops: (samples) => 3 * forwardFlops(student, samples) + forwardFlops(teacher, samples),
+  }
+}
+
+/** Sequence classification by softmax cross entropy (LANTERN, equation 6). */
+export function classification(model: Qwen2, options: { classWeights?: readonly number[] } = {}): Objective {
+  const { device } = model
+  const weights = options.classWeights
+    ? device.persistent(() => device.tensor(Float32Array.from(options.classWeights!)))
+    : null
+  return {
+    parts: ['ce', 'correct'],
+    loss(samples, scale) {
+      const { batch } = packed(device, samples)
+      const labels = device.tensor(Int32Array.from(samples, (s) => s.label!))
+      const { loss, parts } = crossEntropy(model.classify(batch), labels, { scale, classWeights: weights })
+      return { loss, parts }
+    },
+    total: (sums, valid) => ({ loss: sums.ce! / valid, accuracy: sums.correct! / valid }),
+    flops: (samples) => 3 * forwardFlops(model, samples, false),
+  }
+}
+
+function packed(device: Device, samples: readonly Sample[]): { batch: Packed; labels: Tensor } {
+  const batch = pack(
+    device,
+    samples.map((s) => s.ids),
+  )
+  const labels = new Int32Array(batch.tokens)
+  let at = 0
+  for (const s of samples) {
+    labels.set(s.labels, at)
+    at += s.ids.length
+  }
+  return { batch, labels: device.tensor(labels) }
+}
+
+/**
+ * Multiply-adds times two of a forward pass: 2 per weight and token, causal attention's two products over half a square, and the head for
+ * tokens with a label (all that the fused head computes). A backward pass costs twice as much.
+ */
+export function forwardFlops(model: Qwen2, samples: readonly Sample[], head = true): number {
+  const { layers, hiddenSize: h, heads, kvHeads, headDim, intermediateSize: f, vocabSize, causal } = model.config
+  const perToken = 2 * layers * (h * headDim * (2 * heads + 2 * kvHeads) + 3 * h * f)
+  let flops = 0
+  for (const { ids, labels } of samples) {
+    const scored = head ? labels.reduce((n, y) => n + (y === -100 ? 0 : 1), 0) : 0
+    flops += ids.length * perToken + layers * heads * headDim * 4 * ids.length ** 2 * (causal ? 0.5 : 1) + scored * 2 * h * vocabSize
+  }
+  return flops
+}
