@@ -97,3 +97,25 @@ export class OutOfMemoryError extends DeviceError {
     super('ERR_OUT_OF_MEMORY', message)
   }
 }
+
+/** A file or folder that could not be written; what stood there before is untouched. `ERR_DISK_FULL` names the free space. */
+export class FileError extends LanternError {
+  /** The file or folder that was to be written. */
+  readonly file: string
+
+  constructor(code: string, message: string, file: string, options?: ErrorOptions) {
+    super(code, message, options)
+    this.file = file
+  }
+}
+
+/** A checkpoint that is damaged, hostile, or does not hold what the model needs. */
+export class CheckpointError extends LanternError {
+  /** The file or folder at fault. */
+  readonly file: string
+
+  constructor(code: string, file: string, problem: string, options?: ErrorOptions) {
+    super(code, `${file}: ${problem}`, options)
+    this.file = file
+  }
+}
