@@ -15,6 +15,11 @@
     ],
     "cpu_kernel_sources": [
       "native/kernels/registry.cpu.cc",
+      "native/kernels/elementwise.cpu.cc",
+      "native/kernels/embedding.cpu.cc",
+      "native/kernels/pooling.cpu.cc",
+      "native/kernels/rope.cpu.cc",
+      "native/kernels/swiglu.cpu.cc",
       "native/kernels/rmsNorm.cpu.cc"
     ],
     "cpu_flags": ["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"],

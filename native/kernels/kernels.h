@@ -1,8 +1,30 @@
 // Every kernel of the package. LANTERN_KERNELS(X) lists X(name, ParameterStruct); each instruction set builds its table from it
 // (registry.cpu.cc) and TypeScript reads names and fields through the addon.
 #pragma once
+#include "elementwise.h"
+#include "embedding.h"
+#include "pooling.h"
 #include "rmsNorm.h"
+#include "rope.h"
+#include "swiglu.h"
 
-#define LANTERN_KERNELS(X)              \
-  X(rmsNorm, RmsNormParams)             \
-  X(rmsNormBackward, RmsNormBackwardParams)
+#define LANTERN_KERNELS(X)                                       \
+  X(fill, FillParams)                                            \
+  X(copy, CopyParams)                                            \
+  X(addScaled, AddScaledParams)                                  \
+  X(countNonFinite, CountNonFiniteParams)                        \
+  X(embedding, EmbeddingParams)                                  \
+  X(embeddingBackward, EmbeddingBackwardParams)                  \
+  X(lastTokenPooling, LastTokenPoolingParams)                    \
+  X(lastTokenPoolingBackward, LastTokenPoolingBackwardParams)    \
+  X(meanPooling, MeanPoolingParams)                              \
+  X(meanPoolingBackward, MeanPoolingBackwardParams)              \
+  X(gatherRows, GatherRowsParams)                                \
+  X(gatherRowsBackward, GatherRowsBackwardParams)                \
+  X(l2Normalize, L2NormalizeParams)                              \
+  X(l2NormalizeBackward, L2NormalizeBackwardParams)              \
+  X(rmsNorm, RmsNormParams)                                      \
+  X(rmsNormBackward, RmsNormBackwardParams)                      \
+  X(rope, RopeParams)                                            \
+  X(swiglu, SwigluParams)                                        \
+  X(swigluBackward, SwigluBackwardParams)

@@ -1,0 +1,133 @@
+// Packing: from a matrix in memory to the panels that tile.h multiplies.
+//
+//   packInner   the reduction is the inner (contiguous) dimension: src[row][k], transposed on the way
+//   packOuter   the reduction is the outer dimension: src[k][col], copied (bf16 pairs: two rows interleaved)
+//
+// Both write dst[unit k][width], zero beyond the matrix and beyond an odd last bf16, and may write up to kLanes units past
+// dst[units * width]: panels need that slack (panelUnits has it). bf16 sources are widened when the product is in floats.
+#pragma once
+#include "tile.h"
+
+namespace lantern::LANTERN_ISA {
+
+template <class U>
+constexpr int64_t unitsOf(int64_t k) {
+  return (k + kUnit<U> - 1) / kUnit<U>;
+}
+
+// Units from one panel to the next: k units of `width`, slack, and whole cache lines.
+constexpr int64_t panelUnits(int64_t k, int64_t width) { return (k * width + kLanes + 15) / 16 * 16; }
+
+// kLanes consecutive units from the first `elements` of p (zeros beyond).
+template <class U, class T>
+LANTERN_INLINE vint loadAsUnits(const T* p, int64_t elements) {
+  if constexpr (sizeof(U) == 4) return asInt(loadPart(p, elements));
+  else {
+    if (elements >= 2 * kLanes) return loadUnits(reinterpret_cast<const unit*>(p));
+    alignas(64) T part[2 * kLanes] = {};
+    memcpy(part, p, size_t(elements) * sizeof(T));
+    return loadUnits(reinterpret_cast<const unit*>(part));
+  }
+}
+
+// x[i][j] <-> x[j][i], a square of kLanes x kLanes.
+LANTERN_INLINE void transpose(vint (&x)[kLanes]) {
+  vint y[kLanes] = {};
+#if defined(__AVX512F__)
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2) {
+    y[r] = (vint)_mm512_unpacklo_epi32((__m512i)x[r], (__m512i)x[r + 1]);
+    y[r + 1] = (vint)_mm512_unpackhi_epi32((__m512i)x[r], (__m512i)x[r + 1]);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < 16; r += 4)
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      x[r + 2 * h] = (vint)_mm512_unpacklo_epi64((__m512i)y[r + h], (__m512i)y[r + 2 + h]);
+      x[r + 2 * h + 1] = (vint)_mm512_unpackhi_epi64((__m512i)y[r + h], (__m512i)y[r + 2 + h]);
+    }
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r)
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      y[r + 8 * h] = (vint)_mm512_shuffle_i32x4((__m512i)x[r + 8 * h], (__m512i)x[r + 8 * h + 4], 0x88);
+      y[r + 8 * h + 4] = (vint)_mm512_shuffle_i32x4((__m512i)x[r + 8 * h], (__m512i)x[r + 8 * h + 4], 0xdd);
+    }
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) {
+    x[r] = (vint)_mm512_shuffle_i32x4((__m512i)y[r], (__m512i)y[r + 8], 0x88);
+    x[r + 8] = (vint)_mm512_shuffle_i32x4((__m512i)y[r], (__m512i)y[r + 8], 0xdd);
+  }
+#elif defined(__AVX2__)
+#pragma GCC unroll 4
+  for (int r = 0; r < 8; r += 2) {
+    y[r] = (vint)_mm256_unpacklo_epi32((__m256i)x[r], (__m256i)x[r + 1]);
+    y[r + 1] = (vint)_mm256_unpackhi_epi32((__m256i)x[r], (__m256i)x[r + 1]);
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < 8; r += 4)
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      x[r + 2 * h] = (vint)_mm256_unpacklo_epi64((__m256i)y[r + h], (__m256i)y[r + 2 + h]);
+      x[r + 2 * h + 1] = (vint)_mm256_unpackhi_epi64((__m256i)y[r + h], (__m256i)y[r + 2 + h]);
+    }
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+    y[r] = (vint)_mm256_permute2x128_si256((__m256i)x[r], (__m256i)x[r + 4], 0x20);
+    y[r + 4] = (vint)_mm256_permute2x128_si256((__m256i)x[r], (__m256i)x[r + 4], 0x31);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) x[r] = y[r];
+#else
+  for (int r = 0; r < kLanes; ++r)
+    for (int c = 0; c < kLanes; ++c) y[c][r] = x[r][c];
+  for (int r = 0; r < kLanes; ++r) x[r] = y[r];
+#endif
+}
+
+// dst[i][r] = src[r][units i], r < width: `rows` rows of `k` elements, rows `ld` elements apart. width is kTileRows or a multiple of kLanes.
+template <class U, class T>
+void packInner(unit* dst, int64_t width, const T* src, int64_t ld, int64_t rows, int64_t k) {
+  const int64_t units = unitsOf<U>(k);
+  for (int64_t i0 = 0; i0 < units; i0 += kLanes)
+    for (int64_t r0 = 0; r0 < width; r0 += kLanes) {
+      const int64_t first = i0 * kUnit<U>, count = units - i0 < kLanes ? units - i0 : kLanes;
+      vint x[kLanes];
+      if (rows - r0 >= kLanes && k - first >= kLanes * kUnit<U>) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kLanes; ++r) x[r] = loadAsUnits<U>(src + (r0 + r) * ld + first, kLanes * kUnit<U>);
+      } else {
+#pragma GCC unroll 16
+        for (int r = 0; r < kLanes; ++r) x[r] = r0 + r < rows ? loadAsUnits<U>(src + (r0 + r) * ld + first, k - first) : vint{};
+      }
+      transpose(x);
+      unit* to = dst + i0 * width + r0;  // a vector wider than the panel spills into the next k, which is written after it
+      if (count == kLanes) {
+#pragma GCC unroll 16
+        for (int c = 0; c < kLanes; ++c) storeUnits(to + c * width, x[c]);
+      } else {
+#pragma GCC unroll 16
+        for (int c = 0; c < kLanes; ++c)
+          if (c < count) storeUnits(to + c * width, x[c]);
+      }
+    }
+}
+
+// dst[i][c] = src[units i][c], c < width: `k` rows, `ld` elements apart, of which `cols` elements may be read.
+template <class U, class T>
+void packOuter(unit* dst, int64_t width, const T* src, int64_t ld, int64_t cols, int64_t k) {
+  for (int64_t c0 = 0; c0 < width; c0 += kLanes) {
+    const int64_t n = cols - c0 < 0 ? 0 : cols - c0;
+    for (int64_t i = 0; i < unitsOf<U>(k); ++i) {
+      const T* p = src + i * kUnit<U> * ld + c0;
+      vint v = asInt(loadPart(p, n));
+      if constexpr (sizeof(U) == 2) {  // widened bf16 sit in the upper halves: even k moves down, odd k stays
+        const vint odd = 2 * i + 1 < k ? asInt(loadPart(p + ld, n)) : vint{};
+        v = ((v >> 16) & 0xffff) | odd;
+      }
+      storeUnits(dst + i * width + c0, v);
+    }
+  }
+}
+
+}  // namespace lantern::LANTERN_ISA
