@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { FileError } from './errors.js'
+
+/** Appends bytes to a file that is being written. */
+export interface ByteSink {
+  /** Writes all of `bytes`. The caller may reuse the array once the promise resolves. */
+  write(bytes: Uint8Array): Promise<void>
+}
+
+/**
+ * Writes a whole file so that a reader, a crash or a full disk sees either the old content or the new, never a part:
+ * temporary name in the same directory, fsync, rename.
+ * @throws FileError; the old file is then intact and the temporary one gone.
+ */
+export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
+  const bytes = typeof data === 'string' ? Buffer.from(data) : data
+  await writeStreamAtomic(path, (sink) => sink.write(bytes))
+}
+
+/**
+ * As `writeFileAtomic`, for content that `produce` writes piece by piece. An error of `produce` itself is passed on as it is.
+ * @throws FileError
+ */
+export async function writeStreamAtomic(path: string, produce: (sink: ByteSink) => Promise<void>): Promise<void> {
+  const target = resolve(path)
+  const temporary = temporaryName(target)
+  try {
+    await removeAbandoned(target)
+    const handle = await open(temporary, 'wx')
+    try {
+      await produce({ write: (bytes) => writeAll(handle, bytes) })
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, target)
+    await syncDirectory(dirname(target))
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw await fileError(error, path)
+  }
+}
+
+/**
+ * Replaces a directory as a whole: `fill` writes into an empty one beside it, which then takes the name.
+ * A crash leaves the old directory, the new one, or (between two renames) the old one under the name that `restoreDirectory` puts back.
+ * @throws FileError; the old directory is then in place and the new one gone. An error of `fill` itself is passed on as it is.
+ */
+export async function replaceDirectory(path: string, fill: (directory: string) => Promise<void>): Promise<void> {
+  const target = resolve(path)
+  const temporary = temporaryName(target)
+  try {
+    await mkdir(dirname(target), { recursive: true })
+    await restoreDirectory(target)
+    await removeAbandoned(target)
+    await mkdir(temporary)
+    await fill(temporary)
+    for (const name of await readdir(temporary, { recursive: true })) await syncPath(join(temporary, name))
+    await syncPath(temporary)
+    await swap(temporary, target)
+    await syncDirectory(dirname(target))
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true })
+    throw await fileError(error, path)
+  }
+}
+
+/** Puts the old directory back if a crash interrupted `replaceDirectory` between its two renames; otherwise does nothing. */
+export async function restoreDirectory(path: string): Promise<void> {
+  const target = resolve(path)
+  if (!(await exists(target)) && (await exists(previousName(target)))) await rename(previousName(target), target)
+}
+
+async function swap(fresh: string, target: string): Promise<void> {
+  const previous = previousName(target)
+  await rm(previous, { recursive: true, force: true }) // left when a crash came after the swap: the target is newer
+  const replaced = await exists(target)
+  if (replaced) await rename(target, previous)
+  try {
+    await rename(fresh, target)
+  } catch (error) {
+    if (replaced) await rename(previous, target)
+    throw error
+  }
+  await rm(previous, { recursive: true, force: true })
+}
+
+const previousName = (target: string): string => join(dirname(target), `.${basename(target)}.previous`)
+
+const temporaryPrefix = (target: string): string => `.${basename(target)}.${hostname()}-`
+
+function temporaryName(target: string): string {
+  return join(dirname(target), `${temporaryPrefix(target)}${process.pid}-${randomBytes(4).toString('hex')}.tmp`)
+}
+
+/** Removes what a process that was killed on this host left of an earlier attempt: it can be as large as a model. */
+async function removeAbandoned(target: string): Promise<void> {
+  const prefix = temporaryPrefix(target)
+  for (const name of await readdir(dirname(target))) {
+    if (!name.startsWith(prefix) || !name.endsWith('.tmp')) continue
+    const pid = Number(/^(\d+)-[0-9a-f]{8}\.tmp$/.exec(name.slice(prefix.length))?.[1])
+    if (pid > 0 && !isRunning(pid)) await rm(join(dirname(target), name), { recursive: true, force: true })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return errno(error) !== 'ESRCH'
+  }
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.byteLength; ) {
+    const { bytesWritten } = await handle.write(bytes, at, Math.min(bytes.byteLength - at, 2 ** 26))
+    at += bytesWritten
+  }
+}
+
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Makes a rename last through a power cut. Some file systems cannot sync a directory; the rename has happened all the same. */
+async function syncDirectory(path: string): Promise<void> {
+  await syncPath(path).catch(() => undefined)
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return false
+    throw error
+  }
+}
+
+const errno = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error && 'syscall' in error ? String(error.code) : undefined
+
+/** Errors of the file system as FileError of the file that the caller named; all others as they are. */
+async function fileError(error: unknown, path: string): Promise<unknown> {
+  const code = errno(error)
+  if (!code) return error
+  const kept = 'nothing was changed'
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const message = `${path}: the disk is full (${await freeSpace(path)}); ${kept}. Free some space or write to another disk`
+    return new FileError('ERR_DISK_FULL', message, path, { cause: error })
+  }
+  const reason = (error as Error).message
+  const message = `${path}: cannot be written (${reason}); ${kept}. Check that the folder exists and may be written to`
+  return new FileError('ERR_FILE_WRITE', message, path, { cause: error })
+}
+
+async function freeSpace(path: string): Promise<string> {
+  try {
+    const { bavail, bsize } = await statfs(dirname(resolve(path)))
+    return `${((bavail * bsize) / 2 ** 20).toFixed(1)} MiB free`
+  } catch {
+    return 'free space unknown'
+  }
+}
