@@ -20,7 +20,11 @@
       "native/kernels/pooling.cpu.cc",
       "native/kernels/rope.cpu.cc",
       "native/kernels/swiglu.cpu.cc",
-      "native/kernels/rmsNorm.cpu.cc"
+      "native/kernels/rmsNorm.cpu.cc",
+      "native/kernels/elementwise.cpu.cc",
+      "native/kernels/embedding.cpu.cc",
+      "native/kernels/pooling.cpu.cc",
+      "native/kernels/swiglu.cpu.cc"
     ],
     "cpu_flags": ["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"],
     "avx2_flags": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-ffp-contract=fast"],
