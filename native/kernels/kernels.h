@@ -3,9 +3,11 @@
 #pragma once
 #include "elementwise.h"
 #include "embedding.h"
+#include "matmul.h"
 #include "pooling.h"
 #include "elementwise.h"
 #include "embedding.h"
+#include "matmul.h"
 #include "pooling.h"
 #include "rmsNorm.h"
 #include "swiglu.h"
@@ -19,6 +21,9 @@
   X(countNonFinite, CountNonFiniteParams)                     \
   X(embedding, EmbeddingParams)                               \
   X(embeddingBackward, EmbeddingBackwardParams)               \
+  X(matmul, MatmulParams)                                        \
+  X(activationBackward, ActivationBackwardParams)                \
+  X(columnSum, ColumnSumParams)                                  \
   X(lastTokenPooling, LastTokenPoolingParams)                 \
   X(lastTokenPoolingBackward, LastTokenPoolingBackwardParams) \
   X(meanPooling, MeanPoolingParams)                           \

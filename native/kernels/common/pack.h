@@ -32,7 +32,7 @@ LANTERN_INLINE vint loadAsUnits(const T* p, int64_t elements) {
 
 // x[i][j] <-> x[j][i], a square of kLanes x kLanes.
 LANTERN_INLINE void transpose(vint (&x)[kLanes]) {
-  vint y[kLanes] = {};
+  vint y[kLanes];
 #if defined(__AVX512F__)
 #pragma GCC unroll 8
   for (int r = 0; r < 16; r += 2) {
@@ -79,9 +79,11 @@ LANTERN_INLINE void transpose(vint (&x)[kLanes]) {
 #pragma GCC unroll 8
   for (int r = 0; r < 8; ++r) x[r] = y[r];
 #else
-  for (int r = 0; r < kLanes; ++r)
-    for (int c = 0; c < kLanes; ++c) y[c][r] = x[r][c];
-  for (int r = 0; r < kLanes; ++r) x[r] = y[r];
+  static_assert(kLanes == 4);
+  y[0] = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5), y[1] = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+  y[2] = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5), y[3] = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+  x[0] = __builtin_shufflevector(y[0], y[2], 0, 1, 4, 5), x[1] = __builtin_shufflevector(y[0], y[2], 2, 3, 6, 7);
+  x[2] = __builtin_shufflevector(y[1], y[3], 0, 1, 4, 5), x[3] = __builtin_shufflevector(y[1], y[3], 2, 3, 6, 7);
 #endif
 }
 
