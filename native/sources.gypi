@@ -17,17 +17,10 @@
       "native/kernels/registry.cpu.cc",
       "native/kernels/elementwise.cpu.cc",
       "native/kernels/embedding.cpu.cc",
-      "native/kernels/matmul.cpu.cc",
-      "native/kernels/matmulFewRows.cpu.cc",
-      "native/kernels/matmulVector.cpu.cc",
       "native/kernels/pooling.cpu.cc",
       "native/kernels/rope.cpu.cc",
       "native/kernels/swiglu.cpu.cc",
-      "native/kernels/rmsNorm.cpu.cc",
-      "native/kernels/elementwise.cpu.cc",
-      "native/kernels/embedding.cpu.cc",
-      "native/kernels/pooling.cpu.cc",
-      "native/kernels/swiglu.cpu.cc"
+      "native/kernels/rmsNorm.cpu.cc"
     ],
     "cpu_flags": ["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"],
     "avx2_flags": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-ffp-contract=fast"],

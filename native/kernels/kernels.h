@@ -3,53 +3,28 @@
 #pragma once
 #include "elementwise.h"
 #include "embedding.h"
-#include "matmul.h"
-#include "pooling.h"
-#include "elementwise.h"
-#include "embedding.h"
-#include "matmul.h"
 #include "pooling.h"
 #include "rmsNorm.h"
-#include "swiglu.h"
 #include "rope.h"
 #include "swiglu.h"
 
-#define LANTERN_KERNELS(X)                                    \
-  X(fill, FillParams)                                         \
-  X(copy, CopyParams)                                         \
-  X(addScaled, AddScaledParams)                               \
-  X(countNonFinite, CountNonFiniteParams)                     \
-  X(embedding, EmbeddingParams)                               \
-  X(embeddingBackward, EmbeddingBackwardParams)               \
-  X(matmul, MatmulParams)                                        \
-  X(activationBackward, ActivationBackwardParams)                \
-  X(columnSum, ColumnSumParams)                                  \
-  X(lastTokenPooling, LastTokenPoolingParams)                 \
-  X(lastTokenPoolingBackward, LastTokenPoolingBackwardParams) \
-  X(meanPooling, MeanPoolingParams)                           \
-  X(meanPoolingBackward, MeanPoolingBackwardParams)           \
-  X(gatherRows, GatherRowsParams)                             \
-  X(gatherRowsBackward, GatherRowsBackwardParams)             \
-  X(l2Normalize, L2NormalizeParams)                           \
-  X(l2NormalizeBackward, L2NormalizeBackwardParams)           \
-  X(rmsNorm, RmsNormParams)                                   \
-  X(rmsNormBackward, RmsNormBackwardParams)                   \
-  X(rope, RopeParams)                                         \
-  X(swiglu, SwigluParams)                                     \
-  X(swigluBackward, SwigluBackwardParams)                     \
-  X(fill, FillParams)                                         \
-  X(copy, CopyParams)                                         \
-  X(addScaled, AddScaledParams)                               \
-  X(countNonFinite, CountNonFiniteParams)                     \
-  X(embedding, EmbeddingParams)                               \
-  X(embeddingBackward, EmbeddingBackwardParams)               \
-  X(swiglu, SwigluParams)                                     \
-  X(swigluBackward, SwigluBackwardParams)                     \
-  X(lastTokenPooling, LastTokenPoolingParams)                 \
-  X(lastTokenPoolingBackward, LastTokenPoolingBackwardParams) \
-  X(meanPooling, MeanPoolingParams)                           \
-  X(meanPoolingBackward, MeanPoolingBackwardParams)           \
-  X(gatherRows, GatherRowsParams)                             \
-  X(gatherRowsBackward, GatherRowsBackwardParams)             \
-  X(l2Normalize, L2NormalizeParams)                           \
-  X(l2NormalizeBackward, L2NormalizeBackwardParams)
+#define LANTERN_KERNELS(X)                                       \
+  X(fill, FillParams)                                            \
+  X(copy, CopyParams)                                            \
+  X(addScaled, AddScaledParams)                                  \
+  X(countNonFinite, CountNonFiniteParams)                        \
+  X(embedding, EmbeddingParams)                                  \
+  X(embeddingBackward, EmbeddingBackwardParams)                  \
+  X(lastTokenPooling, LastTokenPoolingParams)                    \
+  X(lastTokenPoolingBackward, LastTokenPoolingBackwardParams)    \
+  X(meanPooling, MeanPoolingParams)                              \
+  X(meanPoolingBackward, MeanPoolingBackwardParams)              \
+  X(gatherRows, GatherRowsParams)                                \
+  X(gatherRowsBackward, GatherRowsBackwardParams)                \
+  X(l2Normalize, L2NormalizeParams)                              \
+  X(l2NormalizeBackward, L2NormalizeBackwardParams)              \
+  X(rmsNorm, RmsNormParams)                                      \
+  X(rmsNormBackward, RmsNormBackwardParams)                      \
+  X(rope, RopeParams)                                            \
+  X(swiglu, SwigluParams)                                        \
+  X(swigluBackward, SwigluBackwardParams)
