@@ -1,8 +1,11 @@
 // Every kernel of the package. LANTERN_KERNELS(X) lists X(name, ParameterStruct); each instruction set builds its table from it
 // (registry.cpu.cc) and TypeScript reads names and fields through the addon.
 #pragma once
+#include "attention.h"
 #include "elementwise.h"
 #include "embedding.h"
+#include "matmul.h"
+#include "pagedAttention.h"
 #include "pooling.h"
 #include "rmsNorm.h"
 #include "rope.h"
@@ -13,8 +16,15 @@
   X(copy, CopyParams)                                            \
   X(addScaled, AddScaledParams)                                  \
   X(countNonFinite, CountNonFiniteParams)                        \
+  X(attention, AttentionParams)                                  \
+  X(attentionBackward, AttentionBackwardParams)                  \
+  X(pagedAttention, PagedAttentionParams)                        \
+  X(cacheWrite, CacheWriteParams)                                \
   X(embedding, EmbeddingParams)                                  \
   X(embeddingBackward, EmbeddingBackwardParams)                  \
+  X(matmul, MatmulParams)                                        \
+  X(activationBackward, ActivationBackwardParams)                \
+  X(columnSum, ColumnSumParams)                                  \
   X(lastTokenPooling, LastTokenPoolingParams)                    \
   X(lastTokenPoolingBackward, LastTokenPoolingBackwardParams)    \
   X(meanPooling, MeanPoolingParams)                              \
