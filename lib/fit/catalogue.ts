@@ -22,16 +22,26 @@ export type CatalogueEntry = {
 export type SkillTable = keyof typeof skillTables
 
 function readTable(table: string, text: string): CatalogueEntry[] {
-  const list = (part: string | undefined) => (part ?? '').split(/\s*,\s*/).map((word) => word.trim()).filter(Boolean)
-  return text.split('\n').map((line) => line.trim()).filter(Boolean).map((line) => {
-    const [own, related] = line.split(' ~ ')
-    const [name, synonyms] = (own ?? '').split(' = ')
-    return { name: (name ?? '').trim(), synonyms: list(synonyms), related: list(related), table }
-  })
+  const list = (part: string | undefined) =>
+    (part ?? '')
+      .split(/\s*,\s*/)
+      .map((word) => word.trim())
+      .filter(Boolean)
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean)
+    .map((line) => {
+      const [own, related] = line.split(' ~ ')
+      const [name, synonyms] = (own ?? '').split(' = ')
+      return { name: (name ?? '').trim(), synonyms: list(synonyms), related: list(related), table }
+    })
 }
 
 /** Every skill of every table, in table order. */
-export const skills: readonly CatalogueEntry[] = Object.entries(skillTables).flatMap(([id, text]) => readTable(id, text))
+export const skills: readonly CatalogueEntry[] = Object.entries(skillTables).flatMap(([id, text]) =>
+  readTable(id, text),
+)
 
 /** Every certificate. */
 export const certificates: readonly CatalogueEntry[] = readTable('certificate', certificateTable)
@@ -52,13 +62,16 @@ export function skillsOf(table: string): readonly CatalogueEntry[] {
 export function sameSubject(a: string, b: string): boolean {
   const [x, y] = [a.toLowerCase(), b.toLowerCase()]
   if (x === y || x.includes(y) || y.includes(x)) return true
-  const names = (group: readonly string[], subject: string) => group.some((name) => subject.includes(name.toLowerCase()))
+  const names = (group: readonly string[], subject: string) =>
+    group.some((name) => subject.includes(name.toLowerCase()))
   return degreeGroups.some((group) => names(group, x) && names(group, y))
 }
 
 /** The areas of work that a job title belongs to, such as `['nursing']`; empty for titles the catalogue does not know. */
 export function areasOfTitle(title: string): string[] {
   const text = ` ${title.toLowerCase().replace(/[^\p{L}\p{N}-]+/gu, ' ')} `
-  const areas = fields.filter((field) => field.titleWords.some((word) => text.includes(` ${word} `))).map((field) => field.area)
+  const areas = fields
+    .filter((field) => field.titleWords.some((word) => text.includes(` ${word} `)))
+    .map((field) => field.area)
   return [...new Set(areas)]
 }

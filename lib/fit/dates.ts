@@ -41,7 +41,14 @@ export function findRange(line: string): { start: string; end: string; rest: str
   const end = found[2] === undefined ? 'present' : readDate(found[2])
   if (start === undefined || end === undefined) return undefined
   const rest = `${line.slice(0, found.index)} ${line.slice(found.index + found[0].length)}`
-  return { start, end, rest: rest.replace(/[([]\s*[)\]]/g, ' ').replace(/\s+/g, ' ').trim() }
+  return {
+    start,
+    end,
+    rest: rest
+      .replace(/[([]\s*[)\]]/g, ' ')
+      .replace(/\s+/g, ' ')
+      .trim(),
+  }
 }
 
 /**

@@ -58,11 +58,16 @@ export type Explanation = { level?: FitLevel; requirements: ExplainedRequirement
 
 /** Reads an explanation, also a malformed one written by a model: lines that fit no form are skipped. */
 export function parseExplanation(text: string): Explanation {
-  const lines = text.split('\n').map((line) => line.trim()).filter(Boolean)
+  const lines = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean)
   const level = lines.map((line) => /^Fit:\s*(low|medium|high)\b/i.exec(line)?.[1]?.toLowerCase()).find(Boolean)
   const summary = lines.find((line) => /^(?:The strongest match is|No requirement is fully met)/i.test(line))
   const requirements = lines.flatMap((line): ExplainedRequirement[] => {
-    const found = /^(Met|Partly|Not met):\s*(.+?)(\s*\(nice to have\))?\.(?:\s+((?:Profile|No evidence)\b.*))?$/i.exec(line)
+    const found = /^(Met|Partly|Not met):\s*(.+?)(\s*\(nice to have\))?\.(?:\s+((?:Profile|No evidence)\b.*))?$/i.exec(
+      line,
+    )
     if (!found) return []
     const status: Status = /^met/i.test(found[1]!) ? 'met' : /^partly/i.test(found[1]!) ? 'partly' : 'notMet'
     const evidence = found[4] && !/^No evidence/i.test(found[4]) ? found[4] : undefined

@@ -37,7 +37,12 @@ export function profileFacts(profile: Profile): Facts {
   const areas = areaNames.map((area) => {
     const works = profile.experience.filter((work) => areasOfTitle(work.title).includes(area))
     const years = yearsIn(profile, works)
-    return { name: area, years, phrase: `${spellYears(years)} in ${area}${atCompanies(works)}`, quote: quoteWork(profile, works[0]!) }
+    return {
+      name: area,
+      years,
+      phrase: `${spellYears(years)} in ${area}${atCompanies(works)}`,
+      quote: quoteWork(profile, works[0]!),
+    }
   })
   const first = profile.experience[0]
   return {
@@ -51,7 +56,14 @@ export function profileFacts(profile: Profile): Facts {
       const spellings = [name, ...(catalogueEntry(name)?.synonyms ?? [])]
       return { name, phrase: clip(certificateName(name)), quote: quoteOf(profile, spellings) }
     }),
-    ...(first && { total: { name: 'experience', years: total, phrase: `${spellYears(total)} of experience`, quote: quoteWork(profile, first) } }),
+    ...(first && {
+      total: {
+        name: 'experience',
+        years: total,
+        phrase: `${spellYears(total)} of experience`,
+        quote: quoteWork(profile, first),
+      },
+    }),
     areas,
   }
 }
@@ -59,7 +71,12 @@ export function profileFacts(profile: Profile): Facts {
 function degreeFact(profile: Profile, entry: Profile['education'][number]): DegreeFact {
   const level = degreeLevels[entry.rank]?.name
   const phrase = level && entry.subject ? `${level} in ${entry.subject}` : (level ?? entry.degree)
-  const base = { name: level ?? entry.degree, rank: entry.rank, phrase: clip(phrase), quote: quoteOf(profile, [entry.degree]) }
+  const base = {
+    name: level ?? entry.degree,
+    rank: entry.rank,
+    phrase: clip(phrase),
+    quote: quoteOf(profile, [entry.degree]),
+  }
   return entry.subject ? { ...base, subject: entry.subject } : base
 }
 
@@ -79,7 +96,11 @@ function skillFacts(profile: Profile): SkillFact[] {
   return names.map((name) => skillFact(profile, name, stated.get(name)))
 }
 
-function skillFact(profile: Profile, name: string, stated: { years?: number; spelling: string } | undefined): SkillFact {
+function skillFact(
+  profile: Profile,
+  name: string,
+  stated: { years?: number; spelling: string } | undefined,
+): SkillFact {
   const works = profile.experience.filter((work) => work.skills.includes(name))
   const computed = works.length > 0 ? yearsIn(profile, works) : undefined
   const years = stated?.years === undefined ? computed : Math.floor(stated.years)
@@ -112,7 +133,10 @@ function atCompanies(works: readonly Experience[]): string {
 /** At most `count` words, without a full stop at the end. */
 export function clip(text: string, count = 9): string {
   const all = text.trim().split(/\s+/)
-  const cut = all.slice(0, count).join(' ').replace(/[.,;:]+$/, '')
+  const cut = all
+    .slice(0, count)
+    .join(' ')
+    .replace(/[.,;:]+$/, '')
   return all.length > count ? cut.replace(/\s+(?:and|or|of|for|in|with|the|a|to|on|at|by|from|into|that)$/i, '') : cut
 }
 
@@ -137,6 +161,8 @@ function quoteSkill(profile: Profile, name: string, spelling: string | undefined
 }
 
 function quoteWork(profile: Profile, work: Experience): string {
-  const line = profile.text.split('\n').find((text) => text.includes(work.title) && (!work.company || text.includes(work.company)))
+  const line = profile.text
+    .split('\n')
+    .find((text) => text.includes(work.title) && (!work.company || text.includes(work.company)))
   return line?.trim() ?? quoteOf(profile, [work.title, work.company])
 }

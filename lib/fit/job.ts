@@ -2,9 +2,9 @@
 import { z } from 'zod'
 import { InputError } from '../errors.js'
 import { jobPosting, readJobPosting } from './jobPosting.js'
+import { findEntries } from './match.js'
 import { type Requirement, readRequirements, uniqueRequirements } from './requirement.js'
 import { htmlToText, type Line, readSections, sentences } from './text.js'
-import { findEntries } from './match.js'
 
 /** A job post as the rubric and the prompts see it. */
 export type JobPost = {
@@ -46,7 +46,12 @@ const ownJob = z.object({
   seniority: z.string().trim().optional(),
   responsibilities: z.array(z.string().trim().min(1)).default([]),
   requirements: z
-    .array(z.union([z.string().trim().min(1), z.object({ text: z.string().trim().min(1), kind: z.enum(['must', 'nice']).default('must') })]))
+    .array(
+      z.union([
+        z.string().trim().min(1),
+        z.object({ text: z.string().trim().min(1), kind: z.enum(['must', 'nice']).default('must') }),
+      ]),
+    )
     .min(1),
   benefits: z.array(z.string().trim().min(1)).default([]),
   text: z.string().optional(),
@@ -62,7 +67,9 @@ export function parseJob(input: unknown): JobPost {
   if (typeof input !== 'string') return parseJobObject(input)
   const text = input.trim()
   if (text === '') throw new InputError('job post: the text is empty; pass the post as text, HTML or JSON')
-  return /^[[{]/.test(text) && !/^\[[^\]{"]*\]/.test(text) ? parseJobObject(parseJson(text, 'job post')) : parseJobText(htmlToText(text))
+  return /^[[{]/.test(text) && !/^\[[^\]{"]*\]/.test(text)
+    ? parseJobObject(parseJson(text, 'job post'))
+    : parseJobText(htmlToText(text))
 }
 
 /** JSON.parse with a typed error. @throws InputError naming what was read and where the syntax broke */
@@ -71,7 +78,9 @@ export function parseJson(text: string, what: string): unknown {
     return JSON.parse(text)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new InputError(`${what}: starts like JSON but is not valid (${reason}); fix the JSON or pass plain text`, { cause })
+    throw new InputError(`${what}: starts like JSON but is not valid (${reason}); fix the JSON or pass plain text`, {
+      cause,
+    })
   }
 }
 
@@ -89,12 +98,17 @@ function parseJobObject(input: unknown): JobPost {
   }
   const parsed = ownJob.safeParse(input)
   if (!parsed.success) {
-    throw new InputError(`job post: no schema.org JobPosting, and not our own form (${describeIssues(parsed.error)}); pass an object with "@type": "JobPosting", or one with title and requirements`)
+    throw new InputError(
+      `job post: no schema.org JobPosting, and not our own form (${describeIssues(parsed.error)}); pass an object with "@type": "JobPosting", or one with title and requirements`,
+    )
   }
   const job = parsed.data
-  const wanted = job.requirements.map((entry) => (typeof entry === 'string' ? { text: entry, kind: 'must' as const } : entry))
+  const wanted = job.requirements.map((entry) =>
+    typeof entry === 'string' ? { text: entry, kind: 'must' as const } : entry,
+  )
   const requirements = uniqueRequirements(wanted.flatMap((entry) => readRequirements(entry.text, entry.kind)))
-  const list = (title: string, lines: string[]) => (lines.length > 0 ? [`${title}:`, ...lines.map((line) => `- ${line}`), ''] : [])
+  const list = (title: string, lines: string[]) =>
+    lines.length > 0 ? [`${title}:`, ...lines.map((line) => `- ${line}`), ''] : []
   const text = job.text ?? [
     job.title, [job.company, job.location].filter(Boolean).join(', '), '',
     ...list('Responsibilities', job.responsibilities),
@@ -107,20 +121,30 @@ function parseJobObject(input: unknown): JobPost {
 
 function finishJob(job: Omit<JobPost, 'years'>): JobPost {
   if (job.requirements.length === 0) {
-    throw new InputError(`job post "${job.title}": no requirement found; put what you ask for under a heading such as "Requirements", one a line`)
+    throw new InputError(
+      `job post "${job.title}": no requirement found; put what you ask for under a heading such as "Requirements", one a line`,
+    )
   }
-  const seniority = job.seniority ?? /\b(junior|senior|lead|principal|head|trainee|intern)\b/i.exec(job.title)?.[1]?.toLowerCase()
-  const years = Math.max(0, ...job.requirements.filter((wanted) => wanted.kind === 'must').map((wanted) => wanted.years ?? 0))
+  const seniority =
+    job.seniority ?? /\b(junior|senior|lead|principal|head|trainee|intern)\b/i.exec(job.title)?.[1]?.toLowerCase()
+  const years = Math.max(
+    0,
+    ...job.requirements.filter((wanted) => wanted.kind === 'must').map((wanted) => wanted.years ?? 0),
+  )
   return { ...job, ...(seniority && { seniority }), ...(years > 0 && { years }) }
 }
 
 function parseJobText(text: string, known: { title?: string; company?: string; location?: string } = {}): JobPost {
   const sections = readSections(text, classifyHeading, 'other')
-  const linesOf = (kind: JobSection) => sections.filter((section) => section.kind === kind).flatMap((section) => section.lines)
+  const linesOf = (kind: JobSection) =>
+    sections.filter((section) => section.kind === kind).flatMap((section) => section.lines)
   const header = readHeader(text)
   let requirements = [...requirementLines(linesOf('must'), 'must'), ...requirementLines(linesOf('nice'), 'nice')]
   if (requirements.length === 0) requirements = requirementsOfProse(linesOf('other'))
-  const items = (kind: JobSection) => linesOf(kind).filter((line) => line.bullet || !/:$/.test(line.text)).map((line) => line.text)
+  const items = (kind: JobSection) =>
+    linesOf(kind)
+      .filter((line) => line.bullet || !/:$/.test(line.text))
+      .map((line) => line.text)
   return finishJob({
     title: known.title || header.title,
     company: known.company || header.company,
@@ -139,17 +163,27 @@ function requirementLines(lines: readonly Line[], kind: 'must' | 'nice'): Requir
   return texts.filter((text) => !/:$/.test(text)).flatMap((text) => readRequirements(text, kind))
 }
 
-const askingSentence = /\b(?:must|requir\w+|you have|you bring|you hold|you know|you should|experience (?:with|in|as)|knowledge of|years|looking for|proficien\w+|skilled in|familiar\w*|degree|certifi\w+|fluent)\b/i
+const askingSentence =
+  /\b(?:must|requir\w+|you have|you bring|you hold|you know|you should|experience (?:with|in|as)|knowledge of|years|looking for|proficien\w+|skilled in|familiar\w*|degree|certifi\w+|fluent)\b/i
 
 /** A post without a requirements heading: the sentences that ask for something known. */
 function requirementsOfProse(lines: readonly Line[]): Requirement[] {
-  const asking = lines.flatMap((line) => sentences(line.text)).filter((sentence) => askingSentence.test(sentence) || findEntries(sentence).length > 1)
+  const asking = lines
+    .flatMap((line) => sentences(line.text))
+    .filter((sentence) => askingSentence.test(sentence) || findEntries(sentence).length > 1)
   return asking.flatMap((sentence) => readRequirements(sentence, 'must')).filter((wanted) => wanted.type !== 'other')
 }
 
 function readHeader(text: string): { title: string; company: string; location?: string } {
-  const lines = text.split('\n').map((line) => line.replace(/^[#*\s]+|[*\s]+$/g, '')).filter(Boolean)
-  const field = (pattern: RegExp) => lines.slice(0, 12).map((line) => pattern.exec(line)?.[1]?.trim()).find(Boolean)
+  const lines = text
+    .split('\n')
+    .map((line) => line.replace(/^[#*\s]+|[*\s]+$/g, ''))
+    .filter(Boolean)
+  const field = (pattern: RegExp) =>
+    lines
+      .slice(0, 12)
+      .map((line) => pattern.exec(line)?.[1]?.trim())
+      .find(Boolean)
   const first = (lines[0] ?? '').replace(/\s*\((?:[mfwdx]\/){1,3}[mfwdx]\)|\s*\(all genders\)/gi, '')
   const title = field(/^(?:job title|position|title|role)\s*:\s*(.+)$/i)
   const company = field(/^(?:company|employer|organi[sz]ation)\s*:\s*(.+)$/i)

@@ -11,7 +11,9 @@ export function jobPosting(input: unknown): Node | undefined {
   if (Array.isArray(input)) return input.map(jobPosting).find((found) => found !== undefined)
   const node = loose.safeParse(input)
   if (!node.success) return undefined
-  const types = [node.data['@type']].flat().map((type) => String(type).replace(/^(?:https?:\/\/schema\.org\/|schema:)/, ''))
+  const types = [node.data['@type']]
+    .flat()
+    .map((type) => String(type).replace(/^(?:https?:\/\/schema\.org\/|schema:)/, ''))
   if (types.includes('JobPosting')) return node.data
   return jobPosting(node.data['@graph'] ?? node.data.mainEntity)
 }
@@ -66,7 +68,9 @@ export function readJobPosting(node: Node): { title: string; company: string; lo
   }
   const company = textsOf(node.hiringOrganization)[0] ?? ''
   const lines = (value: unknown) =>
-    textsOf(value).flatMap((text) => (text.includes('\n') ? text.split('\n') : text.split(/\s*;\s*/))).filter((line) => line.trim())
+    textsOf(value)
+      .flatMap((text) => (text.includes('\n') ? text.split('\n') : text.split(/\s*;\s*/)))
+      .filter((line) => line.trim())
   const section = (heading: string, ...values: unknown[]) => {
     const items = values.flatMap(lines).map((line) => `- ${line.replace(/^\s*(?:[-*•]|\d+[.)])\s+/, '')}`)
     return items.length > 0 ? `\n${heading}:\n${items.join('\n')}` : ''

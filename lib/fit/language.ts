@@ -7,7 +7,10 @@ export type LanguageLevel = (typeof languageLevels)[number]
 /** A spoken language with its level where the text gives one. */
 export type LanguageSkill = { language: string; level?: LanguageLevel }
 
-const names = new RegExp(String.raw`\b(${spokenLanguages.join('|')})\b(?![- ](?:speaking|language market|market|GAAP|Commercial))`, 'i')
+const names = new RegExp(
+  String.raw`\b(${spokenLanguages.join('|')})\b(?![- ](?:speaking|language market|market|GAAP|Commercial))`,
+  'i',
+)
 
 /** The level that a phrase states: an explicit CEFR level before words such as "fluent". */
 export function readLevel(phrase: string): LanguageLevel | undefined {
@@ -21,13 +24,19 @@ export function readLanguages(text: string): LanguageSkill[] {
   let shared: LanguageLevel | undefined // "fluent German and English": the word before holds for both
   for (const chunk of text.split(/[,;|/•\n]|\band\b|\bor\b|\.\s/)) {
     const hit = names.exec(chunk)
-    if (!hit) continue
+    const previous = found.at(-1)
+    if (!hit) {
+      const late = readLevel(chunk) // "English, at least B1"
+      if (previous && late && !previous.level) previous.level = late
+      continue
+    }
     const spelling = spokenLanguages.find((language) => language.toLowerCase() === hit[1]!.toLowerCase())!
     const after = readLevel(chunk.slice(hit.index + hit[0].length))
     const before = readLevel(chunk.slice(0, hit.index))
     const level = after ?? before ?? shared
     shared = after ? undefined : (before ?? shared)
-    if (!found.some((entry) => entry.language === spelling)) found.push(level ? { language: spelling, level } : { language: spelling })
+    if (!found.some((entry) => entry.language === spelling))
+      found.push(level ? { language: spelling, level } : { language: spelling })
   }
   return found
 }

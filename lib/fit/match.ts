@@ -7,7 +7,21 @@ export type Match = { name: string; table: string; start: number; end: number }
 type Pattern = { entry: CatalogueEntry; lower: string; word: string; strict: boolean; exactCase: boolean }
 
 /** Names that are also everyday words or single letters: they count in their own spelling and between fitting words only. */
-const strictWords = new Set(['Go', 'R', 'C', 'REST', 'Excel', 'Swift', 'Rust', 'Spark', 'Helm', 'React', 'Sage', 'SEA', 'Workday'])
+const strictWords = new Set([
+  'Go',
+  'R',
+  'C',
+  'REST',
+  'Excel',
+  'Swift',
+  'Rust',
+  'Spark',
+  'Helm',
+  'React',
+  'Sage',
+  'SEA',
+  'Workday',
+])
 const before =
   /(?:^|[,/(;:|•*\-–]\s*|\b(?:in|with|of|using|and|or|like|is|are|as|know|knows|e\.g\.|especially|including|modern|programming|built|write|wrote|writing|learn|learning|both|on|to|from|language|microsoft|via|use|used|our)\s+)$/i
 const after =
@@ -29,7 +43,12 @@ const wordCharacter = /[\p{L}\p{N}_]/u
 /** True when [start, end) of the text is a whole name: "Java" is none in "JavaScript", "C" none in "C++", "C#" or "C-level". */
 function isWhole(text: string, start: number, end: number): boolean {
   const [left, right, next] = [text[start - 1] ?? ' ', text[end] ?? ' ', text[end + 1] ?? ' ']
-  if (wordCharacter.test(left) || left === '#' || left === '&' || (left === '.' && wordCharacter.test(text[start] ?? ''))) {
+  if (
+    wordCharacter.test(left) ||
+    left === '#' ||
+    left === '&' ||
+    (left === '.' && wordCharacter.test(text[start] ?? ''))
+  ) {
     return false
   }
   if (wordCharacter.test(right) || right === '#' || right === '&') return false

@@ -68,7 +68,16 @@ const ownProfile = z.object({
   headline: z.string().trim().default(''),
   summary: z.string().trim().default(''),
   skills: z
-    .array(z.union([z.string().trim().min(1).transform((name) => ({ name })), z.object({ name: z.string().trim().min(1), years: z.number().min(0).max(70).optional() })]))
+    .array(
+      z.union([
+        z
+          .string()
+          .trim()
+          .min(1)
+          .transform((name) => ({ name })),
+        z.object({ name: z.string().trim().min(1), years: z.number().min(0).max(70).optional() }),
+      ]),
+    )
     .default([]),
   experience: z
     .array(
@@ -83,23 +92,61 @@ const ownProfile = z.object({
     )
     .default([]),
   education: z
-    .array(z.union([z.string().trim().min(1).transform((degree) => ({ degree })), z.object({ degree: z.string().trim().min(1), school: z.string().trim().optional() })]))
+    .array(
+      z.union([
+        z
+          .string()
+          .trim()
+          .min(1)
+          .transform((degree) => ({ degree })),
+        z.object({ degree: z.string().trim().min(1), school: z.string().trim().optional() }),
+      ]),
+    )
     .default([]),
   languages: z
-    .array(z.union([z.string().trim().min(1), z.object({ language: z.string().min(1), level: z.string().optional() }).transform((entry) => `${entry.language}${entry.level ? ` (${entry.level})` : ''}`)]))
+    .array(
+      z.union([
+        z.string().trim().min(1),
+        z
+          .object({ language: z.string().min(1), level: z.string().optional() })
+          .transform((entry) => `${entry.language}${entry.level ? ` (${entry.level})` : ''}`),
+      ]),
+    )
     .default([]),
   certificates: z.array(z.string().trim().min(1)).default([]),
 })
 
-const text = z.string().nullish().transform((value) => value ?? undefined)
-const texts = z.array(z.string()).nullish().transform((value) => value ?? [])
-const list = <T extends z.ZodType>(item: T) => z.array(item).nullish().transform((value) => value ?? [])
+const text = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? undefined)
+const texts = z
+  .array(z.string())
+  .nullish()
+  .transform((value) => value ?? [])
+const list = <T extends z.ZodType>(item: T) =>
+  z
+    .array(item)
+    .nullish()
+    .transform((value) => value ?? [])
 
 /** JSON Resume v1.0.0 (https://jsonresume.org/schema), the parts that matter for a fit. */
 const jsonResume = z.object({
   basics: z.object({ name: text, label: text, summary: text }),
-  work: list(z.object({ name: text, company: text, position: text, startDate: text, endDate: text, summary: text, highlights: texts })),
-  volunteer: list(z.object({ organization: text, position: text, startDate: text, endDate: text, summary: text, highlights: texts })),
+  work: list(
+    z.object({
+      name: text,
+      company: text,
+      position: text,
+      startDate: text,
+      endDate: text,
+      summary: text,
+      highlights: texts,
+    }),
+  ),
+  volunteer: list(
+    z.object({ organization: text, position: text, startDate: text, endDate: text, summary: text, highlights: texts }),
+  ),
   education: list(z.object({ institution: text, area: text, studyType: text })),
   certificates: list(z.object({ name: text })),
   skills: list(z.object({ name: text, level: text, keywords: texts })),
@@ -131,7 +178,9 @@ function parseProfileObject(input: unknown, asOf: string): Profile {
     const form = isResume ? 'JSON Resume' : 'neither JSON Resume (no "basics") nor our own form'
     throw new InputError(`profile: not valid ${form} (${describeIssues(parsed.error)}); correct the named fields`)
   }
-  const raw = isResume ? fromJsonResume(parsed.data as z.output<typeof jsonResume>) : fromOwn(parsed.data as z.output<typeof ownProfile>)
+  const raw = isResume
+    ? fromJsonResume(parsed.data as z.output<typeof jsonResume>)
+    : fromOwn(parsed.data as z.output<typeof ownProfile>)
   if (raw.skills.length + raw.experience.length + raw.education.length + raw.summary.length === 0) {
     throw new InputError('profile: no skills, experience, education or summary; fill in at least one of them')
   }
@@ -144,7 +193,11 @@ function fromOwn(own: z.output<typeof ownProfile>): RawProfile {
 }
 
 function fromJsonResume(resume: z.output<typeof jsonResume>): RawProfile {
-  const work = (entry: { startDate?: string; endDate?: string; summary?: string; highlights: string[] }, title: string, company: string) => ({
+  const work = (
+    entry: { startDate?: string; endDate?: string; summary?: string; highlights: string[] },
+    title: string,
+    company: string,
+  ) => ({
     title,
     company,
     start: readDate(entry.startDate ?? '') ?? '',
@@ -177,7 +230,8 @@ const oneLine = (value: string) => htmlToText(value).replace(/\s+/g, ' ').trim()
 /** A profile as plain text, in the layout that {@link parseProfile} reads back. */
 export function renderProfile(raw: RawProfile): string {
   const block = (heading: string, lines: string[]) => (lines.length > 0 ? [heading, ...lines, ''] : [])
-  const years = (count: number | undefined) => (count === undefined ? '' : ` (${count} ${count === 1 ? 'year' : 'years'})`)
+  const years = (count: number | undefined) =>
+    count === undefined ? '' : ` (${count} ${count === 1 ? 'year' : 'years'})`
   const lines = [
     ...[raw.name, raw.headline].filter((line): line is string => Boolean(line)),
     '',
@@ -205,7 +259,11 @@ function finishProfile(raw: RawProfile, plain: string, asOf: string): Profile {
   })
   const education = raw.education.map((entry) => {
     const read = readDegree(entry.degree)
-    const bare = read?.subject ?? /^(?:.*?(?:degree|B\.?Sc\.?|M\.?Sc\.?|Ph\.?D\.?|MBA|training|diploma))?,?\s*(?:in |of )?([^,(]+)/i.exec(entry.degree)?.[1]?.trim()
+    const bare =
+      read?.subject ??
+      /^(?:.*?(?:degree|B\.?Sc\.?|M\.?Sc\.?|Ph\.?D\.?|MBA|training|diploma))?,?\s*(?:in |of )?([^,(]+)/i
+        .exec(entry.degree)?.[1]
+        ?.trim()
     return { ...entry, rank: read?.rank ?? -1, ...(bare && { subject: bare }) }
   })
   const languages = readLanguages(raw.languages.join('\n'))

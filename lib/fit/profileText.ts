@@ -20,7 +20,8 @@ const headings: readonly [ProfileSection, RegExp][] = [
 /** Reads a plain-text profile; what it does not find stays empty. */
 export function readProfileText(text: string): RawProfile {
   const sections = readSections(text, (words) => headings.find(([, pattern]) => pattern.test(words))?.[0], 'other')
-  const lines = (kind: ProfileSection) => sections.filter((section) => section.kind === kind).flatMap((section) => section.lines)
+  const lines = (kind: ProfileSection) =>
+    sections.filter((section) => section.kind === kind).flatMap((section) => section.lines)
   const header = sections[0]?.lines ?? []
   return {
     ...readHeader(header),
@@ -29,7 +30,9 @@ export function readProfileText(text: string): RawProfile {
     experience: readExperience(experienceLines(sections)),
     education: lines('education').map((line) => readEducation(line.text)),
     languages: lines('languages').map((line) => line.text),
-    certificates: lines('certificates').flatMap((line) => (line.bullet ? [line.text] : line.text.split(/\s*[,;]\s+/))).map(bareCertificate),
+    certificates: lines('certificates')
+      .flatMap((line) => (line.bullet ? [line.text] : line.text.split(/\s*[,;]\s+/)))
+      .map(bareCertificate),
   }
 }
 
@@ -44,8 +47,12 @@ function readHeader(header: readonly Line[]): { name?: string; headline: string 
   if (first === undefined) return { headline: '' }
   const pair = /^(.{3,40}?)\s+(?:[|–—-]|,)\s+(.+)$/.exec(first)
   if (pair && areasOfTitle(pair[1]!).length === 0) return { name: pair[1]!, headline: pair[2]! }
-  if (areasOfTitle(first).length > 0) return { headline: first }
-  return { name: first.replace(/^(?:name|cv|résumé|resume)\s*:?\s*/i, ''), headline: second && second.split(' ').length <= 10 ? second : '' }
+  const isTitle = (line: string | undefined) => line !== undefined && areasOfTitle(line).length > 0
+  if (isTitle(first) && !isTitle(second)) return { headline: first } // "Baker" and "Cook" are names, too
+  return {
+    name: first.replace(/^(?:name|cv|résumé|resume)\s*:?\s*/i, ''),
+    headline: second && second.split(' ').length <= 10 ? second : '',
+  }
 }
 
 function summaryOf(summary: readonly Line[], header: readonly Line[]): string {
@@ -56,11 +63,17 @@ function summaryOf(summary: readonly Line[], header: readonly Line[]): string {
 /** "Python (7 years), Docker" or "Python - 7 years" or "Tools: Git, Jira" -> names with years where given. */
 export function readSkills(line: string): { name: string; years?: number }[] {
   const bare = line.replace(/^[\p{L} &/]{3,30}:\s+(?!\d)/u, '')
-  const items = bare.split(/\s*[,;•|]\s*(?![^()]*\))/).map((item) => item.trim().replace(/\.$/, '')).filter(Boolean)
+  const items = bare
+    .split(/\s*[,;•|]\s*(?![^()]*\))/)
+    .map((item) => item.trim().replace(/\.$/, ''))
+    .filter(Boolean)
   return items.map((item) => {
     const years = readYears(item)
     const name = item
-      .replace(/\s*[(–—:-]?\s*(?:for )?(?:about |over )?\d{1,2}\s*\+?\s*(?:years?|yrs?)(?:['’] experience| of experience)?\s*\)?\s*$/i, '')
+      .replace(
+        /\s*[(–—:-]?\s*(?:for )?(?:about |over )?\d{1,2}\s*\+?\s*(?:years?|yrs?)(?:['’] experience| of experience)?\s*\)?\s*$/i,
+        '',
+      )
       .replace(/^\d{1,2}\+?\s*(?:years?|yrs?) (?:of |with |in )?/i, '')
       .trim()
     return years === undefined ? { name } : { name, years }
@@ -75,9 +88,18 @@ function readExperience(lines: readonly Line[]): RawProfile['experience'] {
     const range = line.bullet && found.length > 0 ? undefined : findRange(line.text)
     const current = found.at(-1)
     if (range) {
-      found.push({ ...splitTitle([...pending, range.rest]), start: range.start, end: range.end, highlights: [], skills: [] })
+      found.push({
+        ...splitTitle([...pending, range.rest]),
+        start: range.start,
+        end: range.end,
+        highlights: [],
+        skills: [],
+      })
       pending = []
-    } else if (/^(?:tech(?:nologies|nology|\.? ?stack)?|tools|skills|stack|environment|focus|used)\s*:\s+/i.test(line.text) && current) {
+    } else if (
+      /^(?:tech(?:nologies|nology|\.? ?stack)?|tools|skills|stack|environment|focus|used)\s*:\s+/i.test(line.text) &&
+      current
+    ) {
       current.skills.push(...readSkills(line.text).map((skill) => skill.name))
     } else if (!line.bullet && opensNext(line.text, lines.slice(i + 1, i + 3))) pending.push(line.text)
     else if (current) current.highlights.push(line.text)
@@ -110,7 +132,9 @@ function splitTitle(parts: readonly string[]): { title: string; company: string 
 function readEducation(line: string): { degree: string; school?: string } {
   const bare = line.replace(/\s*[,(]?\s*(?:(?:19|20)\d\d\s*[-–—]\s*)?(?:19|20)\d\d\)?\s*[:,]?\s*/g, ' ').trim()
   const pieces = bare.split(/\s*[,|;]\s+|\s+[–—-]\s+|\s+(?:at|from)\s+/).filter(Boolean)
-  const school = pieces.find((piece) => /universit|school|college|institute|academy|hochschule/i.test(piece) && piece !== pieces[0])
+  const school = pieces.find(
+    (piece) => /universit|school|college|institute|academy|hochschule/i.test(piece) && piece !== pieces[0],
+  )
   const degree = pieces.filter((piece) => piece !== school).join(', ')
   return school ? { degree, school } : { degree }
 }

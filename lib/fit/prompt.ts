@@ -12,13 +12,17 @@ export type FitPrompt = { system: string; user: string }
 /** Most skills a prompt shows; those that matter for the job come first, the rest in the profile's order. */
 const maxSkills = 10
 
-const system = 'Judge how well the profile fits the job. Say for each requirement whether it is met, partly met or not met.'
+const system =
+  'Judge how well the profile fits the job. Say for each requirement whether it is met, partly met or not met.'
 
 /** The prompt of a pair, at most about 180 words; the same pair gives the same prompt. */
 export function fitPrompt(job: JobPost, profile: Profile): FitPrompt {
-  const ordered = [...job.requirements].sort((a, b) => Number(a.kind === 'nice') - Number(b.kind === 'nice')).slice(0, maxRequirements)
+  const ordered = [...job.requirements]
+    .sort((a, b) => Number(a.kind === 'nice') - Number(b.kind === 'nice'))
+    .slice(0, maxRequirements)
   const facts = profileFacts(profile)
-  const lines = (kind: 'must' | 'nice') => ordered.filter((entry) => entry.kind === kind).map((entry) => `- ${entry.short}`)
+  const lines = (kind: 'must' | 'nice') =>
+    ordered.filter((entry) => entry.kind === kind).map((entry) => `- ${entry.short}`)
   const section = (heading: string, body: string[]) => (body.length > 0 ? [heading, ...body] : [])
   const skills = selectSkills(facts.skills, ordered)
   const quoted = skills.filter(isQuoted).map((fact) => fact.phrase)
@@ -45,7 +49,11 @@ export function fitPrompt(job: JobPost, profile: Profile): FitPrompt {
 /** Soft skills and sectors stand in the prompt as the quoted line that shows them. */
 function isQuoted(fact: SkillFact): boolean {
   const table = catalogueEntry(fact.name)?.table
-  return (table === 'soft' || table === 'sector') && fact.phrase !== fact.name && !/^(?:\d+ years?|under 1 year) of /.test(fact.phrase)
+  return (
+    (table === 'soft' || table === 'sector') &&
+    fact.phrase !== fact.name &&
+    !/^(?:\d+ years?|under 1 year) of /.test(fact.phrase)
+  )
 }
 
 function experienceLines(facts: Facts): string[] {
@@ -54,7 +62,9 @@ function experienceLines(facts: Facts): string[] {
 
 function selectSkills(skills: readonly SkillFact[], requirements: readonly Requirement[]): SkillFact[] {
   const wanted = requirements.flatMap((entry) => [entry.skill ?? '', ...(entry.alternatives ?? [])])
-  const near = new Set([...wanted, ...wanted.flatMap((name) => catalogueEntry(name)?.related ?? [])].map((name) => name.toLowerCase()))
+  const near = new Set(
+    [...wanted, ...wanted.flatMap((name) => catalogueEntry(name)?.related ?? [])].map((name) => name.toLowerCase()),
+  )
   const relevant = skills.filter((fact) => near.has(fact.name.toLowerCase()))
   const chosen = new Set([...relevant, ...skills.filter((fact) => !relevant.includes(fact))].slice(0, maxSkills))
   return skills.filter((fact) => chosen.has(fact))
@@ -63,9 +73,14 @@ function selectSkills(skills: readonly SkillFact[], requirements: readonly Requi
 /** Lines of the profile that share words with requirements the catalogue does not know, so that a model can judge them. */
 function otherLines(profile: Profile, requirements: readonly Requirement[]): string[] {
   const unknown = requirements.filter((entry) => entry.type === 'other')
-  return unknown.flatMap((entry) => {
-    const words = (entry.skill ?? entry.short).toLowerCase().split(/[^\p{L}\d]+/u).filter((word) => word.length > 4)
-    const line = profile.text.split('\n').find((text) => words.some((word) => text.toLowerCase().includes(word)))
-    return line ? [clip(line.replace(/^[-*•]\s+/, ''))] : []
-  }).slice(0, 3)
+  return unknown
+    .flatMap((entry) => {
+      const words = (entry.skill ?? entry.short)
+        .toLowerCase()
+        .split(/[^\p{L}\d]+/u)
+        .filter((word) => word.length > 4)
+      const line = profile.text.split('\n').find((text) => words.some((word) => text.toLowerCase().includes(word)))
+      return line ? [clip(line.replace(/^[-*•]\s+/, ''))] : []
+    })
+    .slice(0, 3)
 }

@@ -4,7 +4,15 @@ import { type LanguageLevel, type LanguageSkill, readLanguages } from './languag
 import { findEntries } from './match.js'
 
 /** What a requirement is about. `soft` and `sector` are skills whose evidence is a quoted line of the profile. */
-export type RequirementType = 'skill' | 'soft' | 'sector' | 'degree' | 'language' | 'certificate' | 'experience' | 'other'
+export type RequirementType =
+  | 'skill'
+  | 'soft'
+  | 'sector'
+  | 'degree'
+  | 'language'
+  | 'certificate'
+  | 'experience'
+  | 'other'
 
 /** One thing a job asks for. */
 export type Requirement = {
@@ -31,7 +39,21 @@ export type Requirement = {
   level?: LanguageLevel
 }
 
-const numberWords = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten', 'eleven', 'twelve']
+const numberWords = [
+  'zero',
+  'one',
+  'two',
+  'three',
+  'four',
+  'five',
+  'six',
+  'seven',
+  'eight',
+  'nine',
+  'ten',
+  'eleven',
+  'twelve',
+]
 const yearsPattern = new RegExp(
   String.raw`(?<![\w.])(\d{1,2}|${numberWords.slice(1).join('|')})\s*(?:\(\d{1,2}\)\s*)?(?:\+|plus|or more|(?:-|–|to)\s*\d{1,2})?\s*(?:full\s+)?(?:years?|yrs?)\b(?!\s*(?:of age|old))`,
   'i',
@@ -62,11 +84,14 @@ export function readRequirements(line: string, section: 'must' | 'nice'): Requir
   }
   const languages = languageCue.test(rest) || /^\W*\p{L}+\W*$/u.test(rest) ? readLanguages(rest) : []
   for (const wanted of languages) found.push({ text, kind, type: 'language', ...languageRequirement(wanted) })
-  for (const clause of rest.split(/;|,?\s+(?:and|as well as|plus|combined with)\s+(?=(?:\w+\s+)?(?:experience|knowledge|familiarity|at least|\d))/i)) {
+  for (const clause of rest.split(
+    /;|,?\s+(?:and|as well as|plus|combined with)\s+(?=(?:\w+\s+)?(?:experience|knowledge|familiarity|at least|\d))/i,
+  )) {
     found.push(...skillRequirements(clause, text, kind))
     if (!clause || found.some((requirement) => requirement.years !== undefined)) continue
     const years = readYears(clause)
-    if (years !== undefined && findEntries(clause).length === 0) found.push(experienceRequirement(clause, years, text, kind))
+    if (years !== undefined && findEntries(clause).length === 0)
+      found.push(experienceRequirement(clause, years, text, kind))
   }
   return found.length > 0 ? found : [{ text, kind, type: 'other', ...keyPhrase(text) }]
 }
@@ -92,10 +117,20 @@ function skillRequirements(clause: string, text: string, kind: 'must' | 'nice'):
   const groups = either ? [names] : names.map((name) => [name])
   return groups.map(([skill, ...alternatives]) => {
     const type = requirementType(skill!)
-    const label = [skill!, ...alternatives].map((name) => (type === 'certificate' ? certificateName(name) : name)).join(' or ')
+    const label = [skill!, ...alternatives]
+      .map((name) => (type === 'certificate' ? certificateName(name) : name))
+      .join(' or ')
     const timed = type === 'certificate' ? undefined : years
     const short = timed === undefined ? label : `${timed}+ years of ${label}`
-    return { text, kind, type, short, skill: skill!, ...(alternatives.length > 0 && { alternatives }), ...(timed && { years: timed }) }
+    return {
+      text,
+      kind,
+      type,
+      short,
+      skill: skill!,
+      ...(alternatives.length > 0 && { alternatives }),
+      ...(timed && { years: timed }),
+    }
   })
 }
 
@@ -106,7 +141,9 @@ function requirementType(name: string): RequirementType {
 
 /** "PMP" -> "PMP certificate"; names that already say what they are stay as they are. */
 export function certificateName(name: string): string {
-  return /certif|licence|diploma|qualification|accountant|professional|administrator|foundation|master|associate|expert|manager|belt/i.test(name)
+  return /certif|licence|diploma|qualification|accountant|professional|administrator|foundation|master|associate|expert|manager|belt/i.test(
+    name,
+  )
     ? name
     : `${name} certificate`
 }
@@ -126,18 +163,28 @@ export function readDegree(text: string): { rank: number; subject?: string; shor
   const named = degreeLevels
     .map((level, rank) => ({ rank, found: level.match.exec(text) }))
     .filter((hit) => hit.found !== null)
-  const open = /\b(?:degree|diploma|studies)\s+(?:in|of)\b(?! (?:independence|freedom))|\b(?:university|college|academic) (?:degree|education|studies)\b/i.exec(text)
+  const open =
+    /\b(?:degree|diploma|studies)\s+(?:in|of)\b(?! (?:independence|freedom))|\b(?:university|college|academic) (?:degree|education|studies)\b/i.exec(
+      text,
+    )
   const start = Math.min(...named.map((hit) => hit.found!.index), open?.index ?? Number.POSITIVE_INFINITY)
   if (!Number.isFinite(start) || /\bhigh degree\b/i.test(text)) return undefined
   const rank = named[0]?.rank ?? -1
   const tail = text.slice(start)
-  const stop = /;|\.\s|\.$|,?\s+(?:and|plus|with|combined with)\s+(?=(?:at least|several|\d|experience|hands|solid))|,\s*(?=\d|at least)/i.exec(tail)
+  const stop =
+    /;|\.\s|\.$|,?\s+(?:and|plus|with|combined with)\s+(?=(?:at least|several|\d|experience|hands|solid))|,\s*(?=\d|at least)/i.exec(
+      tail,
+    )
   const clause = stop ? tail.slice(0, stop.index) : tail
-  const subjectPattern = /\b(?:in|of)\s+((?!science\b|arts\b|engineering (?:in|degree)|business administration \()(?:the )?[\p{Lu}][\p{L}&-]*(?:\s+(?:of |and )?[\p{Lu}][\p{L}&-]*)*|(?:[a-z]+ )?[a-z]{4,}(?=\s*(?:,|$|or\b|and\b|\()))/u
+  const subjectPattern =
+    /\b(?:in|of)\s+((?!science\b|arts\b|engineering (?:in|degree)|business administration \()(?:the )?[\p{Lu}][\p{L}&-]*(?:\s+(?:of |and )?[\p{Lu}][\p{L}&-]*)*|(?:[a-z]+ )?[a-z]{4,}(?=\s*(?:,|$|or\b|and\b|\()))/u
   const study = /\b(?:of )(?:science|arts|engineering|commerce)\b/i.exec(clause)
   const subject = subjectPattern.exec(study ? clause.slice(study.index + study[0].length) : clause)?.[1]
   const name = rank >= 0 ? degreeLevels[rank]!.name : 'Degree'
-  const clean = subject && !/^(?:a|an|the)?\s*(?:related|relevant|similar|comparable)/i.test(subject) ? titleCase(subject) : undefined
+  const clean =
+    subject && !/^(?:a|an|the)?\s*(?:related|relevant|similar|comparable)/i.test(subject)
+      ? titleCase(subject)
+      : undefined
   const rest = text.slice(0, start) + (stop ? tail.slice(stop.index) : '')
   return { rank, subject: clean, short: clean ? `${name} in ${clean}` : name, rest }
 }
@@ -148,9 +195,17 @@ function titleCase(text: string): string {
 
 /** Key phrase of a line that names nothing known: lead-in words dropped, at most eight words. */
 function keyPhrase(text: string): { short: string; skill: string } {
-  let phrase = text.replace(/\([^)]*\)/g, ' ').replace(/\s+/g, ' ').trim()
+  let phrase = text
+    .replace(/\([^)]*\)/g, ' ')
+    .replace(/\s+/g, ' ')
+    .trim()
   for (let i = 0; i < 4 && leadIn.test(phrase) && phrase.split(' ').length > 2; i++) phrase = phrase.replace(leadIn, '')
-  const clause = phrase.split(/[.;:!?]\s|[.;:!?]$|,\s/)[0]!.split(' ').slice(0, 8).join(' ').trim()
+  const clause = phrase
+    .split(/[.;:!?]\s|[.;:!?]$|,\s/)[0]!
+    .split(' ')
+    .slice(0, 8)
+    .join(' ')
+    .trim()
   const skill = clause.replace(/\s+(?:and|or|with|of|in|to|the|a|for)$/i, '') || text
   return { short: skill.charAt(0).toUpperCase() + skill.slice(1), skill }
 }

@@ -56,7 +56,9 @@ export const lowScore = 0.45
 /** Judges every requirement of a job. @throws InputError when the job has no requirements */
 export function assess(job: JobPost, profile: Profile): Assessment {
   if (job.requirements.length === 0) {
-    throw new InputError(`assess: job "${job.title}" has no requirements; read it with parseJob, which insists on at least one`)
+    throw new InputError(
+      `assess: job "${job.title}" has no requirements; read it with parseJob, which insists on at least one`,
+    )
   }
   const facts = profileFacts(profile)
   const ordered = [...job.requirements].sort((a, b) => Number(a.kind === 'nice') - Number(b.kind === 'nice'))
@@ -65,7 +67,10 @@ export function assess(job: JobPost, profile: Profile): Assessment {
 }
 
 /** Level and score from kinds and statuses alone. */
-export function levelOf(verdicts: readonly { kind: 'must' | 'nice'; status: Status }[]): { level: FitLevel; score: number } {
+export function levelOf(verdicts: readonly { kind: 'must' | 'nice'; status: Status }[]): {
+  level: FitLevel
+  score: number
+} {
   const weigh = (kind: 'must' | 'nice') => (kind === 'must' ? mustWeight : niceWeight)
   const total = verdicts.reduce((sum, verdict) => sum + weigh(verdict.kind), 0)
   const score = verdicts.reduce((sum, verdict) => sum + weigh(verdict.kind) * statusValue[verdict.status], 0) / total
@@ -128,14 +133,17 @@ function judgeYears(requirement: Requirement, facts: Facts): Finding {
 function judgeDegree(requirement: Requirement, facts: Facts): Finding {
   const rank = requirement.degree ?? -1
   const { subject } = requirement
-  const fitting = (have: string | undefined) => subject === undefined || (have !== undefined && sameSubject(subject, have))
+  const fitting = (have: string | undefined) =>
+    subject === undefined || (have !== undefined && sameSubject(subject, have))
   const byRank = [...facts.degrees].sort((a, b) => b.rank - a.rank)
   const full = byRank.find((degree) => degree.rank >= rank && fitting(degree.subject))
   if (full) return finding(requirement, 'met', full)
   const lower = byRank.find((degree) => fitting(degree.subject))
   if (lower) return finding(requirement, 'partly', lower, 'short')
   const other = byRank.find((degree) => degree.rank >= rank)
-  return other ? finding(requirement, 'partly', other, 'otherSubject') : finding(requirement, 'notMet', byRank[0], byRank[0] && 'otherSubject')
+  return other
+    ? finding(requirement, 'partly', other, 'otherSubject')
+    : finding(requirement, 'notMet', byRank[0], byRank[0] && 'otherSubject')
 }
 
 function judgeLanguage(requirement: Requirement, facts: Facts): Finding {
@@ -147,8 +155,34 @@ function judgeLanguage(requirement: Requirement, facts: Facts): Finding {
   return enough ? finding(requirement, 'met', fact) : finding(requirement, 'partly', fact, 'short')
 }
 
-const emptyWords = new Set(['and', 'the', 'with', 'for', 'you', 'your', 'our', 'are', 'have', 'from', 'that', 'this', 'work', 'good', 'strong', 'very', 'able', 'other', 'into', 'well', 'experience', 'skills', 'ability', 'knowledge'])
-const contentWords = (text: string) => (text.toLowerCase().match(/[\p{L}\d+#]{3,}/gu) ?? []).filter((word) => !emptyWords.has(word))
+const emptyWords = new Set([
+  'and',
+  'the',
+  'with',
+  'for',
+  'you',
+  'your',
+  'our',
+  'are',
+  'have',
+  'from',
+  'that',
+  'this',
+  'work',
+  'good',
+  'strong',
+  'very',
+  'able',
+  'other',
+  'into',
+  'well',
+  'experience',
+  'skills',
+  'ability',
+  'knowledge',
+])
+const contentWords = (text: string) =>
+  (text.toLowerCase().match(/[\p{L}\d+#]{3,}/gu) ?? []).filter((word) => !emptyWords.has(word))
 
 function judgeOther(requirement: Requirement, profile: Profile): Finding {
   const phrase = requirement.skill ?? requirement.short
@@ -162,7 +196,13 @@ function judgeOther(requirement: Requirement, profile: Profile): Finding {
     const have = new Set(contentWords(line))
     const shared = wanted.filter((word) => have.has(word)).length
     if (wanted.length < 2 || shared * 3 < wanted.length * 2) continue
-    const quote = line.trim().replace(/^[-*•]\s+/, '').split(' ').slice(0, 9).join(' ').replace(/[.,;:]+$/, '')
+    const quote = line
+      .trim()
+      .replace(/^[-*•]\s+/, '')
+      .split(' ')
+      .slice(0, 9)
+      .join(' ')
+      .replace(/[.,;:]+$/, '')
     return finding(requirement, 'partly', { name: phrase, phrase: quote, quote }, 'related')
   }
   return finding(requirement, 'notMet')

@@ -14,7 +14,17 @@ export type FieldData = {
   /** Industry sectors, names of the sector skill table. */
   readonly sectors: readonly string[]
   /** Kinds of employer, keys of the company names. */
-  readonly employers: readonly ('hospital' | 'clinic' | 'care home' | 'trade' | 'transport' | 'office' | 'plant' | 'tech' | 'kitchen')[]
+  readonly employers: readonly (
+    | 'hospital'
+    | 'clinic'
+    | 'care home'
+    | 'trade'
+    | 'transport'
+    | 'office'
+    | 'plant'
+    | 'tech'
+    | 'kitchen'
+  )[]
   readonly duties: readonly string[]
   readonly feats: readonly string[]
 }
