@@ -6,7 +6,7 @@ import { addRmsNorm, rmsNorm } from '../ops/rmsNorm.js'
 import { rope, ropeTable } from '../ops/rope.js'
 import { swiglu } from '../ops/swiglu.js'
 import type { Device } from '../tensor/device.js'
-import type { DType, Shape, Tensor } from '../tensor/tensor.js'
+import type { FloatDType, Shape, Tensor } from '../tensor/tensor.js'
 import type { DecoderConfig } from './config.js'
 import type { Packed } from './packed.js'
 
@@ -41,7 +41,7 @@ export class Qwen2 {
   /** By Hugging Face name, in the order of the file. */
   readonly parameters = new Map<string, Tensor>()
   /** dtype of the activations. */
-  readonly dtype: DType
+  readonly dtype: FloatDType
   readonly #embed: Tensor
   readonly #layers: Layer[]
   readonly #norm: Tensor
@@ -50,7 +50,7 @@ export class Qwen2 {
   /** [vocabSize, hiddenSize]: the head's weight, which is the embedding where tied. */
   readonly headWeight: Tensor
 
-  constructor(device: Device, config: DecoderConfig, source: WeightSource, dtype: DType = 'float32') {
+  constructor(device: Device, config: DecoderConfig, source: WeightSource, dtype: FloatDType = 'float32') {
     this.device = device
     this.config = config
     this.dtype = dtype
@@ -63,7 +63,8 @@ export class Qwen2 {
     this.#embed = get('model.embed_tokens.weight', vocabSize, h)
     this.#layers = Array.from({ length: config.layers }, (_, i): Layer => {
       const p = `model.layers.${i}.`
-      const bias = (name: string, n: number) => (config.attentionBias ? get(`${p}self_attn.${name}.bias`, n) : undefined)
+      const bias = (name: string, n: number) =>
+        config.attentionBias ? get(`${p}self_attn.${name}.bias`, n) : undefined
       return {
         inputNorm: get(`${p}input_layernorm.weight`, h),
         q: get(`${p}self_attn.q_proj.weight`, heads * headDim, h),
@@ -81,7 +82,8 @@ export class Qwen2 {
     })
     this.#norm = get('model.norm.weight', h)
     this.#score = config.numLabels === undefined ? null : get('score.weight', config.numLabels, h)
-    this.headWeight = config.numLabels !== undefined || config.tieWordEmbeddings ? this.#embed : get('lm_head.weight', vocabSize, h)
+    this.headWeight =
+      config.numLabels !== undefined || config.tieWordEmbeddings ? this.#embed : get('lm_head.weight', vocabSize, h)
     this.#rope = ropeTable(device, { headDim, theta: config.ropeTheta, maxPositions: config.maxPositionEmbeddings })
   }
 

@@ -4,6 +4,9 @@ import type { Device } from './device.js'
 /** Storage types. Every accumulation is float32, whatever the storage. */
 export type DType = 'float32' | 'bfloat16' | 'int32'
 
+/** Storage types of real numbers. */
+export type FloatDType = Exclude<DType, 'int32'>
+
 /** Sizes of the dimensions, outermost first. */
 export type Shape = readonly number[]
 

@@ -1,0 +1,58 @@
+import type { Device } from '../tensor/device.js'
+import { dtypeCode, type FloatDType, type Tensor } from '../tensor/tensor.js'
+import type { DecoderConfig } from './config.js'
+import { openFolder } from './folder.js'
+import { randomWeights } from './initialise.js'
+import { Qwen2 } from './qwen2.js'
+
+/** How to load a model. */
+export interface LoadOptions {
+  /** Copies the weights into memory of their own and marks them as wanting gradients; default false: they stay mapped. */
+  trainable?: boolean
+  /** Storage of the weights; default: as in the file when mapped, float32 when trainable. */
+  weights?: FloatDType
+  /** Storage of the activations; default float32. */
+  activations?: FloatDType
+  /** Changes to the config before the model is built: a classification head on a language model, say. */
+  config?: Partial<DecoderConfig>
+  /** Seeds tensors that the folder lacks (a new classification head). Without it a missing tensor is an error. */
+  initialiseMissing?: number
+}
+
+/**
+ * Loads a model from a Hugging Face folder.
+ * @throws ConfigError, CheckpointError: what is missing or does not fit
+ */
+export async function loadModel(device: Device, path: string, options: LoadOptions = {}): Promise<Qwen2> {
+  const folder = await openFolder(device, path)
+  const config = { ...folder.config, ...options.config }
+  const fresh = randomWeights(device, { seed: options.initialiseMissing ?? 0, layers: config.layers })
+  const weights = options.weights ?? (options.trainable ? 'float32' : undefined)
+  try {
+    const model = new Qwen2(
+      device,
+      config,
+      (name, shape) => {
+        if (options.initialiseMissing !== undefined && !folder.has(name)) return converted(fresh(name, shape), weights, false)
+        return converted(folder.get(name, shape), weights, options.trainable ?? false)
+      },
+      options.activations,
+    )
+    return model.trainable(options.trainable ?? false)
+  } finally {
+    folder.close() // tensors that are still mapped keep the file
+  }
+}
+
+/** `t` in another dtype, or in memory of its own when `copy`; `t` itself where nothing needs to be done. */
+function converted(t: Tensor, dtype: FloatDType | undefined, copy: boolean): Tensor {
+  if (!copy && (dtype ?? t.dtype) === t.dtype) return t
+  const { device } = t
+  return device.persistent(() => {
+    const y = device.empty(t.shape, dtype ?? t.dtype)
+    const dtypes = { xDtype: dtypeCode(t.dtype), dtype: dtypeCode(y.dtype) }
+    device.launch('copy', { x: t, y, rows: 1, cols: t.size, xStride: t.size, yStride: t.size, ...dtypes })
+    t.dispose()
+    return y
+  })
+}

@@ -1,0 +1,126 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { distillation, languageModelling } from '../../lib/distill/objectives.js'
+import { Engine } from '../../lib/generate/engine.js'
+import { loadModel } from '../../lib/models/registry.js'
+import { pack } from '../../lib/models/packed.js'
+import { readSafetensorsSync } from '../../lib/models/safetensors.js'
+import { crossEntropy } from '../../lib/ops/crossEntropy.js'
+import { Tape } from '../../lib/tensor/tape.js'
+import type { Sample } from '../../lib/train/batches.js'
+import { relativeError, TOLERANCE, testDevice } from '../support.js'
+
+// Golden data from transformers in float64: test/fixtures/made-with.json says which version.
+const folder = (name: string) => `test/fixtures/models/${name}`
+const device = testDevice()
+
+/** The packed sequences of a fixture as samples. */
+function samplesOf(golden: ReturnType<typeof readSafetensorsSync>): Sample[] {
+  const ids = golden.input_ids!.data as Int32Array
+  const labels = (golden.labels?.data as Int32Array | undefined) ?? new Int32Array(ids.length).fill(-100)
+  const cu = golden.cu_seqlens!.data as Int32Array
+  return Array.from({ length: cu.length - 1 }, (_, i) => ({
+    ids: ids.slice(cu[i], cu[i + 1]),
+    labels: labels.slice(cu[i], cu[i + 1]),
+  }))
+}
+
+const golden = readSafetensorsSync(`${folder('qwen2')}/expected.safetensors`)
+const expected = JSON.parse(readFileSync(`${folder('qwen2')}/expected.json`, 'utf8'))
+const samples = samplesOf(golden)
+
+const KINDS = {
+  fkl: 'forwardKL',
+  rkl: 'reverseKL',
+  skl: 'symmetricKL',
+  js: 'jensenShannon',
+  tvd: 'totalVariation',
+} as const
+
+describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (dtype) => {
+  const load = (name: string, trainable = false) =>
+    loadModel(device, folder(name), { trainable, weights: dtype, activations: dtype })
+
+  test('logits', async () => {
+    const model = await load('qwen2')
+    const batch = pack(
+      device,
+      samples.map((s) => s.ids),
+    )
+    const logits = await model.logits(model.forward(batch)).floats()
+    expect(relativeError(logits, golden.logits!.data as Float32Array)).toBeLessThan(TOLERANCE[dtype])
+    model.dispose()
+  })
+
+  async function gradients(prefix: string, objective: 'ce' | keyof typeof KINDS) {
+    const student = await load('qwen2', true)
+    const teacher = await load('qwen2-teacher')
+    const task =
+      objective === 'ce' ? languageModelling(student) : distillation(student, teacher, { divergence: KINDS[objective] })
+    const valid = samples.reduce((n, s) => n + s.labels.filter((y) => y !== -100).length, 0)
+    using tape = new Tape(device)
+    const { loss, parts } = task.loss(samples, 1 / valid)
+    tape.backward(loss)
+    const sums = await parts.floats()
+    const means = task.total(Object.fromEntries(task.parts.map((name, k) => [name, sums[k]!])), valid)
+    const errors: Record<string, number> = {}
+    for (const [name, parameter] of student.parameters)
+      errors[name] = relativeError(await parameter.grad!.floats(), golden[`${prefix}.${name}`]!.data as Float32Array)
+    student.dispose()
+    teacher.dispose()
+    return { means, errors }
+  }
+
+  test('cross entropy and every gradient of it', async () => {
+    const { means, errors } = await gradients('grad.ce', 'ce')
+    expect(Math.abs(means.ce! / expected.ce - 1)).toBeLessThan(TOLERANCE[dtype])
+    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(TOLERANCE[dtype])
+  })
+
+  test.each(Object.keys(KINDS) as (keyof typeof KINDS)[])('0.1 CE + 0.9 %s and every gradient of it', async (kind) => {
+    const { means, errors } = await gradients(`grad.${kind}`, kind)
+    expect(Math.abs(means.kd! / expected[`kd.${kind}`].kd - 1)).toBeLessThan(TOLERANCE[dtype])
+    expect(Math.abs(means.loss! / expected[`kd.${kind}`].loss - 1)).toBeLessThan(TOLERANCE[dtype])
+    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(TOLERANCE[dtype])
+  })
+})
+
+test('greedy continuations, all sequences batched together', async () => {
+  const model = await loadModel(device, folder('qwen2'))
+  using engine = new Engine(model, { cacheTokens: 512 })
+  const continued = await Promise.all(
+    Object.entries(expected.greedy as Record<string, number[]>).map(async ([index, want]) => {
+      const got: number[] = []
+      for await (const { id } of engine.generate(samples[Number(index)]!.ids, { maxTokens: want.length, stop: [] }))
+        got.push(id)
+      return [got, want]
+    }),
+  )
+  for (const [got, want] of continued) expect(got).toEqual(want)
+  model.dispose()
+})
+
+describe('sequence classification', () => {
+  const classes = readSafetensorsSync(`${folder('qwen2-seqcls')}/expected.safetensors`)
+  test.each(['float32', 'bfloat16'] as const)('logits, loss and every gradient in %s', async (dtype) => {
+    const model = await loadModel(device, folder('qwen2-seqcls'), { trainable: true, weights: dtype, activations: dtype })
+    const batch = pack(
+      device,
+      samplesOf(classes).map((s) => s.ids),
+    )
+    const labels = device.tensor(classes.class_labels!.data as Int32Array)
+    using tape = new Tape(device)
+    const logits = model.classify(batch)
+    const logitValues = logits.floats()
+    const { loss } = crossEntropy(logits, labels, { scale: 1 / labels.size })
+    tape.backward(loss)
+    const { ce } = JSON.parse(readFileSync(`${folder('qwen2-seqcls')}/expected.json`, 'utf8'))
+    expect(relativeError(await logitValues, classes.logits!.data as Float32Array)).toBeLessThan(TOLERANCE[dtype])
+    expect(Math.abs((await loss.item()) / ce - 1)).toBeLessThan(TOLERANCE[dtype])
+    for (const [name, parameter] of model.parameters) {
+      const error = relativeError(await parameter.grad!.floats(), classes[`grad.ce.${name}`]!.data as Float32Array)
+      expect(error, name).toBeLessThan(TOLERANCE[dtype])
+    }
+    model.dispose()
+  })
+})
