@@ -3,13 +3,15 @@ import { TokenizerError } from '../errors.js'
 import { tokenBytes } from './byteLevel.js'
 import { type ChatMessage, ChatTemplate } from './chatTemplate.js'
 import { readTokenizerFiles, specialTokenContent, type TokenizerFiles } from './tokenizerFiles.js'
+import { cacheWords } from './wordCache.js'
 
 export interface EncodeOptions {
   /** Let the post-processor add its tokens (bos, eos, [CLS] ...), default true. Qwen's adds none. */
   addSpecialTokens?: boolean
   /**
    * Read special tokens spelled out in the text as such, default true. With false they are plain characters: the choice
-   * for text from outside, which must not end its turn and open another.
+   * for text from outside, which must not end its turn and open another. Exact for byte-level vocabularies; others may
+   * see a word boundary inside such a token.
    */
   parseSpecialTokens?: boolean
 }
@@ -55,6 +57,7 @@ export class Tokenizer {
     const { tokenizer, config } = files
     try {
       this.inner = new HfTokenizer(tokenizer, config)
+      cacheWords(this.inner, tokenizer)
     } catch (cause) {
       throw new TokenizerError(
         'TOKENIZER_FORMAT',

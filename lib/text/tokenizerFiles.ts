@@ -13,7 +13,7 @@ export interface AddedToken {
 export interface TokenizerJson {
   added_tokens: AddedToken[]
   model: { vocab: Record<string, number>; [key: string]: unknown }
-  decoder?: { type?: string } | null
+  decoder?: { type?: string; [key: string]: unknown } | null
   [key: string]: unknown
 }
 
