@@ -91,6 +91,13 @@ export class DTypeError extends LanternError {
 /** A device failed at what it was asked to do, or was used after it was closed. */
 export class DeviceError extends LanternError {}
 
+/** An option whose value an op cannot work with. */
+export class ArgumentError extends LanternError {
+  constructor(message: string) {
+    super('ERR_ARGUMENT', message)
+  }
+}
+
 /** Memory ran out; names what was asked and what is live. The device stays usable. */
 export class OutOfMemoryError extends DeviceError {
   constructor(message: string) {
