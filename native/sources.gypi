@@ -17,6 +17,7 @@
       "native/kernels/registry.cpu.cc",
       "native/kernels/attention.cpu.cc",
       "native/kernels/attentionBackward.cpu.cc",
+      "native/kernels/distillHead.cpu.cc",
       "native/kernels/elementwise.cpu.cc",
       "native/kernels/pagedAttention.cpu.cc",
       "native/kernels/embedding.cpu.cc",

@@ -2,6 +2,7 @@
 // (registry.cpu.cc) and TypeScript reads names and fields through the addon.
 #pragma once
 #include "attention.h"
+#include "distillHead.h"
 #include "elementwise.h"
 #include "embedding.h"
 #include "matmul.h"
@@ -20,6 +21,7 @@
   X(attentionBackward, AttentionBackwardParams)                  \
   X(pagedAttention, PagedAttentionParams)                        \
   X(cacheWrite, CacheWriteParams)                                \
+  X(distillHead, DistillHeadParams)                              \
   X(embedding, EmbeddingParams)                                  \
   X(embeddingBackward, EmbeddingBackwardParams)                  \
   X(matmul, MatmulParams)                                        \

@@ -1,0 +1,195 @@
+// Micro-kernels and packing of the distillation head.
+//
+// Everything is in 32-bit units along the reduction: one float, or (kPair, where the processor multiplies bfloat16 pairs) two bfloat16.
+// A tile is C[R, NV vectors] = sum over units k of A(row, k) * B(k, column). A is broadcast a unit at a time from a[row * rs + k * ks], B is a
+// packed panel b[k * NV * kLanes + column].
+#pragma once
+#include <algorithm>
+
+#include "simd.h"
+
+namespace lantern::LANTERN_ISA {
+
+// Tiles that keep every accumulator in a register: 9 x 3, 6 x 2 vectors.
+constexpr int kTileRows = kLanes == 16 ? 9 : 6, kTileVectors = kLanes == 16 ? 3 : 2;
+// Where C is read and written (the gradients): 12 x 2 vectors, 6 x 2.
+constexpr int kAddRows = kLanes == 16 ? 12 : 6, kAddColumns = 2 * kLanes;
+
+template <bool kPair>
+LANTERN_INLINE vfloat multiplyAdd(vfloat c, vfloat a, vfloat b) {
+#if defined(__AVX512BF16__)
+  if constexpr (kPair) return (vfloat)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+#endif
+  return c + a * b;
+}
+
+template <bool kPair, int R, int NV, bool kRowMajor>
+LANTERN_INLINE void tile(int64_t units, const float* a, int64_t rs, int64_t ks, const float* b, vfloat (&acc)[R][NV]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[r][v] = vfloat{};
+  for (int64_t k = 0; k < units; ++k) {
+    vfloat bv[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) bv[v] = load(b + v * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const vfloat av = a[kRowMajor ? r * rs : r] - vfloat{};  // x - 0 is x for every x: a plain broadcast
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = multiplyAdd<kPair>(acc[r][v], av, bv[v]);
+    }
+    a += kRowMajor ? 1 : ks;
+    b += NV * kLanes;
+  }
+}
+
+// out[r * ldo + column] = tile, for the R x NV vectors of a.
+template <bool kPair, int R, int NV>
+[[gnu::noinline]] void tileStore(int64_t units, const float* a, int64_t rs, const float* b, float* out, int64_t ldo) {
+  vfloat acc[R][NV];
+  tile<kPair, R, NV, true>(units, a, rs, 1, b, acc);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store(out + r * ldo + v * kLanes, acc[r][v]);
+}
+
+// c[r * ldc + column] += tile, for `columns` <= kAddColumns columns. The C tile that is kAddRows further down is fetched meanwhile.
+template <bool kPair, int R, bool kRowMajor>
+[[gnu::noinline]] void tileAdd(int64_t units, const float* a, int64_t rs, int64_t ks, const float* b, float* c, int64_t ldc, int64_t columns,
+                               bool fetchNext) {
+  if (fetchNext)
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+      for (int64_t i = 0; i < kAddColumns; i += 16) __builtin_prefetch(c + (kAddRows + r) * ldc + i, 1, 2);
+  vfloat acc[R][2];
+  tile<kPair, R, 2, kRowMajor>(units, a, rs, ks, b, acc);
+  if (columns >= kAddColumns) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) store(c + r * ldc + v * kLanes, load(c + r * ldc + v * kLanes) + acc[r][v]);
+    return;
+  }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < 2 && columns > v * kLanes; ++v) {
+      float* p = c + r * ldc + v * kLanes;
+      storePart(p, loadPart(p, columns - v * kLanes) + acc[r][v], columns - v * kLanes);
+    }
+}
+
+// fn(first row, std::integral_constant<int, R>) over `rows` rows in tiles of kAddRows, then 4 and 1.
+template <class F>
+LANTERN_INLINE void forTileRows(int64_t rows, F&& fn) {
+  int64_t r = 0;
+  for (; r + kAddRows <= rows; r += kAddRows) fn(r, std::integral_constant<int, kAddRows>{});
+  for (; r + 4 <= rows; r += 4) fn(r, std::integral_constant<int, 4>{});
+  for (; r < rows; ++r) fn(r, std::integral_constant<int, 1>{});
+}
+
+LANTERN_INLINE float pairUnit(bf16 low, bf16 high) {
+  const uint32_t u = uint32_t(low.bits) | uint32_t(high.bits) << 16;
+  float f;
+  memcpy(&f, &u, 4);
+  return f;
+}
+// Unit vectors of two bfloat16 rows, the first in the low halves.
+LANTERN_INLINE vfloat pairRows(vfloat low, vfloat high) {  // values whose low 16 bits are 0
+  return asFloat(vint(reinterpret_cast<vint>(high) | ((reinterpret_cast<vint>(low) >> 16) & 0xffff)));
+}
+
+template <bool kPair>
+constexpr int64_t units(int64_t n) {
+  return kPair ? (n + 1) / 2 : n;
+}
+
+// The vector operand of the logits: for every panel of up to kTileVectors lane vectors [units of the reduction][panel width], token i in lane i.
+// rows[i] is the row of x that lane i takes; lanes from `n` on are 0.
+template <bool kPair, class T>
+void packTokens(float* out, const T* x, int64_t dim, const int32_t* rows, int64_t n, int64_t lanes) {
+  const int64_t ku = units<kPair>(dim), wide = kTileVectors * kLanes;
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    const int64_t panel = lane / wide, width = std::min(wide, lanes - panel * wide);
+    float* p = out + panel * wide * ku + lane % wide;
+    const T* row = x + (lane < n ? int64_t(rows[lane]) * dim : 0);
+    for (int64_t k = 0; k < ku; ++k, p += width) {
+      if (lane >= n) *p = 0.f;
+      else if constexpr (!kPair) *p = toFloat(row[k]);
+      else *p = pairUnit(row[2 * k], row[2 * k + 1]);
+    }
+  }
+}
+
+// Panels of kAddColumns columns with the tokens as reduction: out[panel][units of tokens][kAddColumns], columns from dim on are 0.
+template <bool kPair, class T>
+void packColumns(float* out, const T* x, int64_t dim, const int32_t* rows, int64_t n, int64_t lanes) {
+  const int64_t ku = units<kPair>(lanes);
+  for (int64_t k = 0; k < ku; ++k)
+    for (int64_t j = 0, column = 0; column < dim; ++j)
+      for (int v = 0; v < 2; ++v, column += kLanes) {
+        const auto row = [&](int64_t i) {
+          return i < n && column < dim ? loadPart(x + int64_t(rows[i]) * dim + column, dim - column) : vfloat{};
+        };
+        float* p = out + (j * ku + k) * kAddColumns + v * kLanes;
+        store(p, kPair ? pairRows(row(2 * k), row(2 * k + 1)) : row(k));
+      }
+}
+
+// Panels of kAddColumns columns of consecutive rows of a matrix, the rows being the reduction: out[panel][units of rows][kAddColumns].
+template <bool kPair, class W>
+void packRows(float* out, const W* w, int64_t dim, int64_t rows) {
+  const int64_t ku = units<kPair>(rows), whole = dim / kAddColumns * kAddColumns;
+  for (int64_t k = 0; k < ku; ++k) {
+    const W* low = w + k * (kPair ? 2 : 1) * dim;
+    const W* high = kPair && 2 * k + 1 < rows ? low + dim : nullptr;
+    float* p = out + k * kAddColumns;
+    for (int64_t column = 0; column < dim; column += kAddColumns, p += ku * kAddColumns)
+      for (int v = 0; v < 2; ++v) {
+        const int64_t i = column + v * kLanes, left = dim - i;
+        const auto part = [&](const W* row) {
+          return column < whole ? load(row + i) : left > 0 ? loadPart(row + i, left) : vfloat{};
+        };
+        store(p + v * kLanes, kPair ? pairRows(part(low), high ? part(high) : vfloat{}) : part(low));
+      }
+  }
+}
+
+// Logits of `rows` consecutive rows of w for all lanes: out[row][lanes]. `scratch` holds kTileRows rows as float32 (where they are not already).
+// Up to `left` rows from w on may be read ahead.
+template <bool kPair, class W>
+void logitRows(const W* w, int64_t dim, int64_t rows, int64_t left, const float* x, int64_t lanes, float* out, float* scratch) {
+  constexpr bool kDirect = kPair || sizeof(W) == 4;
+  const int64_t ku = units<kPair>(dim), vectors = lanes / kLanes, lineItems = 64 / int64_t(sizeof(W));
+  const auto group = [&](int64_t r, auto rowCount) {
+    constexpr int R = decltype(rowCount)::value;
+    const W* source = w + r * dim;
+    const bool ahead = r + 2 * R <= left;
+    const float* a;
+    if constexpr (kDirect) {
+      a = reinterpret_cast<const float*>(source);
+      if (ahead)
+        for (int64_t i = 0; i < R * dim; i += lineItems) __builtin_prefetch(source + R * dim + i, 0, 2);
+    } else {
+      for (int64_t i = 0; i < R * dim; i += lineItems) {
+        if (ahead) __builtin_prefetch(source + R * dim + i, 0, 2);
+        for (int64_t j = i; j < std::min(i + lineItems, R * dim); j += kLanes) storePart(scratch + j, loadPart(source + j, R * dim - j), R * dim - j);
+      }
+      a = scratch;
+    }
+    for (int64_t v = 0; v < vectors; v += kTileVectors) {
+      const float* b = x + v * kLanes * ku;
+      float* o = out + r * lanes + v * kLanes;
+      if (vectors - v >= kTileVectors) tileStore<kPair, R, kTileVectors>(ku, a, ku, b, o, lanes);
+      else if (kTileVectors > 2 && vectors - v == 2) tileStore<kPair, R, 2>(ku, a, ku, b, o, lanes);
+      else tileStore<kPair, R, 1>(ku, a, ku, b, o, lanes);
+    }
+  };
+  // the last tile overlaps the one before it: the same sums again
+  if (rows >= kTileRows)
+    for (int64_t r = 0; r < rows; r += kTileRows) group(std::min(r, rows - kTileRows), std::integral_constant<int, kTileRows>{});
+  else
+    for (int64_t r = 0; r < rows; ++r) group(r, std::integral_constant<int, 1>{});
+}
+
+}  // namespace lantern::LANTERN_ISA
