@@ -1,0 +1,61 @@
+// npm run test:asan [-- part of a test's name]: builds the native tests with the address and undefined-behaviour sanitizers, and runs them.
+//
+//   --addon [vitest arguments]   builds the addon that way instead, and runs vitest on it
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { toolchain } from './toolchain.mjs'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+const build = path.join(root, 'build', 'asan')
+const compiler = toolchain().compiler.path
+
+/** Runs a command with our output; ends the process when it fails. */
+function run(command, args, env = {}) {
+  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
+  if (status !== 0) process.exit(status ?? 1)
+}
+
+function compile(target) {
+  mkdirSync(build, { recursive: true })
+  const settings = [
+    `-DCMAKE_CXX_COMPILER=${compiler}`,
+    '-DLANTERN_SANITIZE=ON',
+    `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${build}`,
+  ]
+  run('cmake', ['-S', root, '-B', build, '--log-level=WARNING', ...settings])
+  run('cmake', ['--build', build, '--target', target, '--parallel', String(os.availableParallelism())])
+}
+
+function nativeTests(filter) {
+  compile('nativeTest')
+  const options = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_stack_use_after_return=1' }
+  const { status, stdout } = spawnSync(path.join(build, 'nativeTest'), filter, {
+    env: { ...process.env, ...options },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  process.stdout.write(stdout)
+  const [, passed, failed] = /(\d+) passed, (\d+) failed/.exec(stdout) ?? [0, 0, 1] // a sanitizer's error ends the run: one failed
+  writeFileSync(
+    path.join(build, 'report.json'),
+    JSON.stringify({ numPassedTests: Number(passed), numFailedTests: Number(failed) }),
+  )
+  process.exit(status ?? 1)
+}
+
+function addonTests(args) {
+  compile('lantern')
+  const library = spawnSync(compiler, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim()
+  run(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args], {
+    LANTERN_ADDON: path.join(build, 'lantern.node'),
+    LD_PRELOAD: library,
+    ASAN_OPTIONS: 'detect_leaks=0', // Node leaves its own memory to the end of the process
+  })
+}
+
+const [first, ...rest] = process.argv.slice(2)
+if (first === '--addon') addonTests(rest)
+else nativeTests(first ? [first] : [])
