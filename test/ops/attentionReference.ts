@@ -44,7 +44,7 @@ export function attentionReference(c: AttentionCase, q: Floats, k: Floats, v: Fl
         const weights = scores.map((x) => Math.exp(x - top))
         const total = weights.reduce((a, b) => a + b, 0)
         const p = weights.map((w) => w / total)
-        keys.forEach((at2, n) => add(out, at, p[n]!, v, at2, D))
+        for (const [n, at2] of keys.entries()) add(out, at, p[n]!, v, at2, D)
         if (!dout) continue
         const dp = keys.map((at2) => dot(dout, at, v, at2, D))
         const delta = p.reduce((sum, w, n) => sum + w * dp[n]!, 0)
