@@ -158,7 +158,7 @@ function renderPost(field: FieldData, wishes: readonly Wish[], random: Random): 
     `${style.heading(random.pick(phrases.postHeadings.apply))}\n${fill(random.pick(phrases.applyParagraphs), values)}`,
     fill(random.pick(phrases.equalityParagraphs), values),
   ]
-  return padPost(blocks, values, random).join('\n\n')
+  return lengthen(blocks, style, random).join('\n\n')
 }
 
 function header(values: { title: string; company: string; place: string }, random: Random): string {
@@ -172,15 +172,13 @@ function header(values: { title: string; company: string; place: string }, rando
   ])
 }
 
-/** Real posts are no shorter than 300 words: short ones get more of what posts are padded with. */
-function padPost(blocks: string[], values: Record<string, string>, random: Random): string[] {
-  const paragraphs = random
-    .shuffle([...phrases.aboutParagraphs, ...phrases.equalityParagraphs])
-    .map((text) => fill(text, values))
-  const padded = [...blocks]
-  for (const paragraph of paragraphs) {
-    if (countWords(padded.join(' ')) >= 310) break
-    if (!padded.some((block) => block.includes(paragraph))) padded.push(paragraph)
+/** Adds sections after the introduction and before the last two blocks until the post is as long as the dice say. */
+function lengthen(blocks: readonly string[], style: Style, random: Random): string[] {
+  const target = random.int(310, 620)
+  const [front, back] = [blocks.slice(0, -2), blocks.slice(-2)]
+  for (const extra of random.shuffle(phrases.extraSections)) {
+    if (countWords([...front, ...back].join(' ')) >= target) break
+    front.push(`${style.heading(random.pick(extra.headings))}\n${random.pick(extra.paragraphs)}`)
   }
-  return padded
+  return [...front, ...back]
 }

@@ -93,16 +93,18 @@ function fulfil(draft: Draft, wanted: Requirement, status: Status, random: Rando
   const related = catalogueEntry(wanted.skill ?? '')?.related ?? []
   switch (wanted.type) {
     case 'degree':
-      return addDegree(draft, wanted, status, random)
+      addDegree(draft, wanted, status, random)
+      break
     case 'language':
-      return addLanguage(draft, wanted, status, random)
+      addLanguage(draft, wanted, status, random)
+      break
     case 'certificate':
       if (status === 'met') draft.certificates.push(spelling(wanted.skill!, random))
       else if (related.length > 0) draft.certificates.push(random.pick(related))
-      return
-    case 'experience':
+      break
+    case 'experience': // decided by the dates of the employments
     case 'other':
-      return
+      break
     default:
       if (wanted.years !== undefined && (status === 'met' || random.chance(0.6) || related.length === 0))
         addTimed(draft, wanted, status, random)

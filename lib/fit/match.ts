@@ -25,7 +25,7 @@ const strictWords = new Set([
 const before =
   /(?:^|[,/(;:|•*\-–]\s*|\b(?:in|with|of|using|and|or|like|is|are|as|know|knows|e\.g\.|especially|including|modern|programming|built|write|wrote|writing|learn|learning|both|on|to|from|language|microsoft|via|use|used|our)\s+)$/i
 const after =
-  /^(?:$|\s*[,/);:|.!•–(]|\s+-\s|\s*\+(?!\+)|\s+(?:and|or|at|for|is|programming|development|developer|developers|code|services|service|microservices|language|experience|skills|knowledge|applications|systems|components|apps|frontend|front-end|backend|apis?|api|scripts|charts|jobs|clusters|pipelines|models|packages|reports|sheets|spreadsheets|macros|accounting|software|campaigns|interfaces|in|since|to|with|as|engineer|tutoring|library|libraries|required|preferred|hooks)\b)/i
+  /^(?:$|\s*[,/);:|.!•–(]|\s+-\s|\s*\+(?!\+)|\s+(?:and|or|at|for|is|programming|development|developer|developers|code|services|service|microservices|language|experience|skills|knowledge|applications|systems|components|apps|frontend|front-end|backend|apis?|api|scripts|charts|jobs|clusters|pipelines|models|packages|reports|sheets|spreadsheets|macros|accounting|software|campaigns|interfaces|in|since|with|as|engineer|tutoring|library|libraries|required|preferred|hooks)\b)/i
 
 const patterns = new Map<string, Pattern[]>()
 for (const entry of [...certificates, ...skills]) {

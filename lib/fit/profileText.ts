@@ -116,14 +116,15 @@ function opensNext(text: string, next: readonly Line[]): boolean {
 }
 
 const titleWord =
-  /\b(?:manager|engineer|developer|assistant|specialist|consultant|analyst|officer|director|lead|head|clerk|technician|designer|administrator|teacher|intern|trainee|president|ceo|cto|founder|supervisor|coordinator|representative|executive|partner|worker|operator|scientist|architect|planner|freelancer|agent|waiter|cashier)\b/i
+  /\b(?:manager|engineer|developer|assistant|specialist|consultant|analyst|officer|director|lead|head|clerk|technician|designer|administrator|teacher|intern|trainee|president|ceo|cto|founder|supervisor|coordinator|representative|executive|partner|worker|operator|scientist|architect|planner|freelancer|agent|waiter|cashier|nurse|cook|chef|accountant|recruiter|dispatcher)\b/i
 
 function splitTitle(parts: readonly string[]): { title: string; company: string } {
   const pieces = parts
     .flatMap((part) => part.split(/\s+(?:at|@|with|for|[|·–—-])\s+|\s*[,|;]\s+|:\s+/))
     .map((piece) => piece.replace(/^[\s,:()|–—-]+|[\s,:(|–—-]+$/g, ''))
     .filter(Boolean)
-  const at = pieces.findIndex((piece) => areasOfTitle(piece).length > 0 || titleWord.test(piece))
+  const named = pieces.findIndex((piece) => titleWord.test(piece)) // before areas: "Basalt Software" is an employer
+  const at = named >= 0 ? named : pieces.findIndex((piece) => areasOfTitle(piece).length > 0)
   const titleAt = Math.max(at, 0)
   const others = pieces.filter((_, index) => index !== titleAt)
   return { title: pieces[titleAt] ?? '', company: others[0] ?? '' }

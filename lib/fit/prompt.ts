@@ -36,7 +36,7 @@ export function fitPrompt(job: JobPost, profile: Profile): FitPrompt {
       ...section('Must:', lines('must')),
       ...section('Nice to have:', lines('nice')),
       `Profile: ${clip(profile.headline || profile.experience[0]?.title || 'no title', 8)}`,
-      ...field('Experience', experienceLines(facts)),
+      ...field('Work', experienceLines(facts)),
       ...field('Skills', plain),
       ...field('Shown', [...new Set([...quoted, ...others])]),
       ...field('Degree', facts.degrees.slice(0, 2).map((fact) => fact.phrase)),

@@ -41,7 +41,7 @@ export function htmlToText(html: string): string {
 export function normalise(text: string): string {
   return text
     .replace(/\r\n?/g, '\n')
-    .replace(/[\u200b\u200c\u200d\ufeff\u00ad]/g, '')
+    .replace(/\u200b|\u200c|\u200d|\ufeff|\u00ad/g, '')
     .replace(/[\u00a0\u2007\u202f\t]/g, ' ')
     .replace(/[ ]+$/gm, '')
     .replace(/\n{3,}/g, '\n\n')

@@ -46,6 +46,42 @@ export const applyParagraphs = [
   'Use the button below to apply. Your contact throughout the process will be the head of the department, not a machine. We answer every application, including those we have to turn down.',
 ] // biome-ignore format: one paragraph a line
 
+/** Further paragraphs under their own headings; how many a post gets decides how long it becomes. */
+export const extraSections: readonly { readonly headings: readonly string[]; readonly paragraphs: readonly string[] }[] = [
+  {
+    headings: ['The team', 'Our team', 'Your future colleagues'],
+    paragraphs: [
+      'You will work with eight colleagues aged 24 to 61. Some have been here for decades, others joined last spring. Every morning at nine there is a quarter of an hour in which everybody says what they are working on and where they need help. Lunch is eaten together more often than not, and nobody is expected to answer messages in the evening.',
+      'The team consists of five specialists, a trainee and a team leader who still takes on daily work herself. You will report to her. Holidays are planned together in January so that everyone gets the weeks that matter most to them. When something goes wrong, the first question is how to fix it and not who did it.',
+      'Eleven people in two groups share the work in our department. The groups swap roles twice a year so that knowledge does not depend on single persons. You will have a partner who knows your tasks and stands in for you, and you will do the same in return.',
+      'We are a small team with a lot of influence on how the company develops. That means short decisions, varied days and, admittedly, now and then a hectic week before a deadline. We make up for it with quiet weeks afterwards and with a manager who keeps count of overtime.',
+    ],
+  },
+  {
+    headings: ['Your first months', 'How you will start', 'Settling in'],
+    paragraphs: [
+      'In the first two weeks you will visit every department and meet the people you will later deal with. After that you take over a limited set of tasks together with an experienced colleague. We talk about how it is going after one month, after three and after five, and we adjust the plan where necessary.',
+      'A written plan for the first hundred days is ready before you arrive. It says what you will learn, from whom, and by when you should be able to work on your own. Nobody has to prove anything in week one; what we do expect is that you ask when something is unclear.',
+      'You start on the first day of a month together with all other new colleagues. Equipment, access and a desk are prepared. After an introduction to safety and data protection you spend the rest of the week with your team, and by the end of the second month you should know our processes well enough to suggest improvements.',
+    ],
+  },
+  {
+    headings: ['How we work', 'Our culture', 'What matters to us'],
+    paragraphs: [
+      'Agreements count here. If we promise a date, we keep it, and if we cannot, we say so early. We write down decisions so that they can be looked up, and we keep meetings to those who need to be in them. New ideas are tried on a small scale first; if they work, they stay.',
+      'We do not measure presence, we look at results. Whoever starts early may leave early, and whoever has to pick up a child does so without explaining. In return we ask for reliability, care and a friendly word even on days when three things happen at once.',
+      'Quality comes before speed, which is easily said and sometimes hard to keep up. That is why every piece of work is looked at by a second person, and why we plan a fifth of our time for maintenance, learning and tidying up. Our customers notice it, and so do our colleagues.',
+    ],
+  },
+  {
+    headings: ['Good to know', 'Working time and pay', 'Conditions'],
+    paragraphs: [
+      'The position is full time with 38 hours a week; part time from 30 hours is possible. Pay follows our internal bands, which you will learn in the first conversation. There is a probation period of six months, after which the notice period is three months for both sides. Travel is rare and planned well ahead.',
+      'The contract is permanent. Start and end of the working day are agreed in the team, with core hours from ten to three. Overtime is recorded and compensated with time off. If you have to move for the job, we will help with the search for a flat and cover the removal.',
+    ],
+  },
+] // biome-ignore format: one paragraph a line
+
 export const benefitLines = [
   '30 days of paid holiday, plus 24 and 31 December',
   'A permanent contract from the first day',
