@@ -2,7 +2,7 @@
 //
 //   --addon [vitest arguments]   builds the addon that way instead, and runs vitest on it
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -20,7 +20,9 @@ function run(command, args, env = {}) {
 
 function compile(target) {
   mkdirSync(build, { recursive: true })
+  const avx512 = existsSync('/proc/cpuinfo') && readFileSync('/proc/cpuinfo', 'utf8').includes('avx512_bf16')
   const settings = [
+    `-DLANTERN_AVX512=${avx512 ? 'ON' : 'OFF'}`,
     `-DCMAKE_CXX_COMPILER=${compiler}`,
     '-DLANTERN_SANITIZE=ON',
     `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${build}`,

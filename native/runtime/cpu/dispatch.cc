@@ -13,7 +13,9 @@ namespace lantern {
 LANTERN_TABLE(portable)
 #ifdef LANTERN_X86
 LANTERN_TABLE(avx2)
+#ifndef LANTERN_NO_AVX512
 LANTERN_TABLE(avx512)
+#endif
 #endif
 
 namespace {
@@ -40,10 +42,12 @@ Decided::Decided() {
 #ifdef LANTERN_X86
   __builtin_cpu_init();
 #define LANTERN_NEED(feature) Need{bool(__builtin_cpu_supports(feature)), feature}
+#ifndef LANTERN_NO_AVX512
   const std::string no512 = missing({LANTERN_NEED("avx512f"), LANTERN_NEED("avx512bw"), LANTERN_NEED("avx512dq"), LANTERN_NEED("avx512vl"),
                                      LANTERN_NEED("avx512bf16")});
-  const std::string no2 = missing({LANTERN_NEED("avx2"), LANTERN_NEED("fma")});
   d.sets.push_back({"avx512", avx512::kKernels, avx512::kKernelCount, no512.empty(), no512});
+#endif
+  const std::string no2 = missing({LANTERN_NEED("avx2"), LANTERN_NEED("fma")});
   d.sets.push_back({"avx2", avx2::kKernels, avx2::kKernelCount, no2.empty(), no2});
 #endif
   d.sets.push_back({"portable", portable::kKernels, portable::kKernelCount, true, ""});
