@@ -64,7 +64,8 @@ export async function replaceDirectory(path: string, fill: (directory: string) =
     await syncDirectory(dirname(target))
   } catch (error) {
     await rm(temporary, { recursive: true, force: true })
-    throw await fileError(error, path)
+    // A file inside the temporary directory means nothing to the caller: name the directory that was to be written.
+    throw await fileError(error instanceof FileError && error.file.startsWith(temporary) ? error.cause : error, path)
   }
 }
 

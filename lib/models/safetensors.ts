@@ -26,7 +26,7 @@ const DEVICE_DTYPE: Partial<Record<StoredDType, DType>> = {
 const STORED_DTYPE = { float32: 'F32', bfloat16: 'BF16', int32: 'I32' } as const satisfies Record<DType, StoredDType>
 
 /** Bytes that pass through JavaScript at a time when tensors are converted or written; a multiple of every element. */
-const CHUNK_BYTES = 2 ** 24
+const CHUNK_BYTES = 2 ** 22
 
 /**
  * A safetensors file mapped into memory: opening costs the header, tensors are views of the mapping, and pages are read when ops touch them.

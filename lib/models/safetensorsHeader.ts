@@ -93,17 +93,17 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number, file: string):
 type Bad = (problem: string) => CheckpointError
 
 function parseJson(bytes: Uint8Array, bad: Bad): Record<string, unknown> {
-  let text: string
+  let problem: string | null
   let json: unknown
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-    json = JSON.parse(text)
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    problem = structureProblem(text)
+    json = problem === null && JSON.parse(text)
   } catch {
-    throw bad('the header is no JSON')
+    problem = 'is no JSON'
   }
+  if (problem !== null) throw bad(`the header ${problem}`)
   if (!isObject(json)) throw bad('the header is no JSON object')
-  const twice = duplicateKey(text)
-  if (twice !== null) throw bad(`the header names ${quote(twice)} twice`)
   return json
 }
 
@@ -168,8 +168,14 @@ function byteLength(shape: readonly number[], width: number): number | null {
   return n
 }
 
-/** The first key that stands twice in one object of a valid JSON text: JSON.parse would silently keep the last. */
-function duplicateKey(text: string): string | null {
+/** Header, entry, shape: nothing in a header lies deeper. */
+const MAX_DEPTH = 3
+
+/**
+ * What JSON.parse would let pass: a key that stands twice in an object (it keeps the last), and nesting without bound (it gets slow).
+ * @throws SyntaxError for a text that is no JSON; most of them are left to JSON.parse
+ */
+function structureProblem(text: string): string | null {
   const open: (Set<string> | null)[] = []
   for (let i = 0; i < text.length; i++) {
     const c = text[i]
@@ -181,11 +187,12 @@ function duplicateKey(text: string): string | null {
       const keys = open.at(-1)
       if (keys && isKey(text, end)) {
         const key = JSON.parse(text.slice(i, end)) as string
-        if (keys.has(key)) return key
+        if (keys.has(key)) return `names ${quote(key)} twice`
         keys.add(key)
       }
       i = end - 1
     }
+    if (open.length > MAX_DEPTH) return 'is nested too deeply'
   }
   return null
 }
@@ -193,7 +200,7 @@ function duplicateKey(text: string): string | null {
 /** Index after the string that opens at `start`. */
 function stringEnd(text: string, start: number): number {
   let i = start + 1
-  while (text[i] !== '"') i += text[i] === '\\' ? 2 : 1
+  while (i < text.length && text[i] !== '"') i += text[i] === '\\' ? 2 : 1
   return i + 1
 }
 
