@@ -15,6 +15,8 @@
     ],
     "cpu_kernel_sources": [
       "native/kernels/registry.cpu.cc",
+      "native/kernels/gradNorm.cpu.cc",
+      "native/kernels/adamw.cpu.cc",
       "native/kernels/attention.cpu.cc",
       "native/kernels/attentionBackward.cpu.cc",
       "native/kernels/distillHead.cpu.cc",
