@@ -84,7 +84,9 @@ export class Qwen2 {
     this.#score = config.numLabels === undefined ? null : get('score.weight', config.numLabels, h)
     this.headWeight =
       config.numLabels !== undefined || config.tieWordEmbeddings ? this.#embed : get('lm_head.weight', vocabSize, h)
-    this.#rope = ropeTable(device, { headDim, theta: config.ropeTheta, maxPositions: config.maxPositionEmbeddings })
+    this.#rope = device.persistent(() =>
+      ropeTable(device, { headDim, theta: config.ropeTheta, maxPositions: config.maxPositionEmbeddings }),
+    )
   }
 
   /** Marks all parameters as wanting gradients (or not). */

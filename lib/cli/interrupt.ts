@@ -1,0 +1,14 @@
+/**
+ * Aborts at the first Ctrl-C (or SIGTERM), so that the work in hand is saved and the command leaves cleanly; the second one ends at once.
+ */
+export function interruptible(): AbortSignal {
+  const controller = new AbortController()
+  const stop = (signal: NodeJS.Signals) => {
+    if (controller.signal.aborted) process.exit(130)
+    console.error(`\n${signal}: saving and leaving after this step; once more to leave at once`)
+    controller.abort()
+  }
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
+  return controller.signal
+}

@@ -1,0 +1,167 @@
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { languageModelling } from '../distill/objectives.js'
+import { writeFileAtomic } from '../files.js'
+import { type CorpusDocument, corpusDocuments } from '../fit/corpus.js'
+import { generatePairs } from '../fit/generate.js'
+import type { DecoderConfig } from '../models/config.js'
+import { randomWeights } from '../models/initialise.js'
+import { Qwen2 } from '../models/qwen2.js'
+import { Device } from '../tensor/device.js'
+import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../text/bpeTrainer.js'
+import { encodeChatSample } from '../text/chat.js'
+import { Tokenizer } from '../text/tokenizer.js'
+import { tokenizerFiles, writeTokenizer } from '../text/writeTokenizer.js'
+import { fitSamples, type Sample } from '../train/batches.js'
+import { Optimiser } from '../train/optimiser.js'
+import { runTraining } from '../train/run.js'
+import { Trainer } from '../train/trainer.js'
+import { interruptible } from './interrupt.js'
+import { measurePeak } from './peak.js'
+import { printer } from './progress.js'
+
+interface PretrainOptions {
+  out: string
+  seed: number
+  pairs: number
+  epochs: number
+  batch: number
+  learningRate: number
+  vocab: number
+  hidden: number
+  layers: number
+  heads: number
+  kvHeads: number
+  intermediate: number
+  tokenizer?: string
+  resume: boolean
+}
+
+const number = (text: string) => Number(text)
+
+/** `lantern pretrain`: makes a small base model from nothing, as those in assets/ were made. */
+export function pretrainCommand(program: Command): void {
+  program
+    .command('pretrain')
+    .description('make a small base model from nothing: tokenizer, corpus, weights (as those in assets/ were made)')
+    .requiredOption('--out <folder>', 'run folder; the model lands in <folder>/model')
+    .option('--seed <n>', 'seed of corpus, weights and order', number, 1)
+    .option('--pairs <n>', 'generated pairs of post and profile that the corpus is made from', number, 6000)
+    .option('--epochs <n>', 'passes over the corpus', number, 2)
+    .option('--batch <n>', 'documents an optimiser step', number, 24)
+    .option('--learning-rate <x>', 'highest learning rate', number, 1.5e-3)
+    .option('--vocab <n>', 'size of the vocabulary', number, 4096)
+    .option('--hidden <n>', 'hidden size', number, 256)
+    .option('--layers <n>', 'layers', number, 6)
+    .option('--heads <n>', 'query heads', number, 4)
+    .option('--kv-heads <n>', 'key and value heads', number, 2)
+    .option('--intermediate <n>', 'size of the SwiGLU layer', number, 768)
+    .option('--tokenizer <folder>', 'take the tokenizer of this model folder instead of training one')
+    .option('--resume', 'go on from the newest checkpoint', false)
+    .action(pretrain)
+}
+
+async function pretrain(o: PretrainOptions): Promise<void> {
+  const started = Date.now()
+  const signal = interruptible()
+  const device = Device.open()
+  const documents = [...corpus(o.seed, o.pairs)]
+  console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
+  const tokenizer = o.tokenizer ? await Tokenizer.fromFolder(o.tokenizer) : await trainTokenizer(join(o.out, 'tokenizer'), documents, o.vocab)
+  const { samples, truncated } = fitSamples(
+    documents.map((d) => encodeDocument(tokenizer, d)),
+    640,
+    'truncate',
+  )
+  const tokens = samples.reduce((n, s) => n + s.ids.length, 0)
+  console.log(`${samples.length} samples, ${tokens} tokens, ${truncated} cut to 640`)
+  const held = samples.splice(0, Math.min(200, Math.floor(samples.length / 10)))
+
+  const config = modelConfig(o, tokenizer)
+  const model = new Qwen2(device, config, randomWeights(device, { seed: o.seed, layers: o.layers })).trainable()
+  const steps = Math.ceil(samples.length / o.batch) * o.epochs
+  const optimiser = new Optimiser(model.parameters, { betas: [0.9, 0.98], weightDecay: 0.05 })
+  const trainer = new Trainer(device, languageModelling(model), optimiser, samples, held, {
+    seed: o.seed,
+    batchSize: o.batch,
+    microBatchTokens: 16384,
+    steps,
+    learningRate: o.learningRate,
+    warmupSteps: Math.min(100, Math.ceil(steps / 20)),
+    decay: 'cosine',
+    floor: 0.05,
+    maxGradNorm: 1,
+    evalEvery: 200,
+    patience: 0,
+    checkpointEvery: 200,
+  })
+  const listener = printer(await measurePeak(device), 10)
+  const end = await runTraining(trainer, model, {
+    out: o.out,
+    tokenizerFrom: o.tokenizer ?? join(o.out, 'tokenizer'),
+    resume: o.resume,
+    signal,
+    listener,
+  })
+  const { loss } = await trainer.evaluate(held)
+  const provenance = {
+    command: `lantern pretrain ${process.argv.slice(3).join(' ')}`,
+    seed: o.seed,
+    steps: trainer.state.step,
+    tokens: tokens * o.epochs,
+    parameters: [...model.parameters.values()].reduce((n, t) => n + t.size, 0),
+    validationLoss: Number(loss!.toFixed(4)),
+    minutes: Math.round((Date.now() - started) / 60_000),
+    processor: Device.describe().processor,
+  }
+  await writeFileAtomic(join(o.out, 'model', 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
+  console.log(end, provenance)
+  await device.close()
+}
+
+function* corpus(seed: number, pairs: number): Generator<CorpusDocument> {
+  for (const pair of generatePairs({ seed: `pretrain/${seed}`, count: pairs })) yield* corpusDocuments(pair)
+}
+
+async function trainTokenizer(folder: string, documents: readonly CorpusDocument[], vocabSize: number): Promise<Tokenizer> {
+  const texts = documents.map((d) => ('text' in d ? d.text : `${d.user}\n${d.assistant}`))
+  const files = tokenizerFiles(trainByteLevelBpe({ texts, vocabSize, specialTokens: CHAT_SPECIAL_TOKENS, normalizer: 'NFC' }))
+  await writeTokenizer(folder, files)
+  return Tokenizer.fromFolder(folder)
+}
+
+function encodeDocument(tokenizer: Tokenizer, document: CorpusDocument): Sample {
+  if ('user' in document)
+    return encodeChatSample(tokenizer, [
+      { role: 'user', content: document.user },
+      { role: 'assistant', content: document.assistant },
+    ])
+  const ids = tokenizer.encode(document.text)
+  const labels = new Int32Array(ids.length).fill(-100)
+  labels.set(ids.subarray(1))
+  return { ids, labels }
+}
+
+function modelConfig(o: PretrainOptions, tokenizer: Tokenizer): DecoderConfig {
+  return {
+    modelType: 'qwen2',
+    hiddenSize: o.hidden,
+    layers: o.layers,
+    heads: o.heads,
+    kvHeads: o.kvHeads,
+    headDim: o.hidden / o.heads,
+    intermediateSize: o.intermediate,
+    vocabSize: o.vocab,
+    ropeTheta: 10_000,
+    rmsNormEps: 1e-6,
+    tieWordEmbeddings: true,
+    slidingWindow: null,
+    maxPositionEmbeddings: 2048,
+    causal: true,
+    attentionBias: true,
+    eosTokenId: tokenizer.eosTokenId ?? null,
+    bosTokenId: null,
+    padTokenId: tokenizer.padTokenId ?? null,
+    dtype: 'bfloat16',
+  }
+}
