@@ -109,7 +109,7 @@ function skillFact(
   const withYears = years === undefined ? {} : { years }
   if ((table === 'soft' || table === 'sector') && works[0]) {
     const line = works[0].highlights.find((highlight) => findNames(highlight, 'skill').includes(name))
-    if (line) return { name, ...withYears, phrase: `${clip(line)}${at(works[0].company)}`, quote: line }
+    if (line) return { name, ...withYears, phrase: `"${clip(line)}"${at(works[0].company)}`, quote: line }
   }
   if (years === undefined) return { name, phrase: name, quote }
   const places = years === computed ? atCompanies(works) : ''

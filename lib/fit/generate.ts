@@ -8,6 +8,7 @@ import { type Profile, parseProfile } from './profile.js'
 import { type FitPrompt, fitPrompt } from './prompt.js'
 import { Random } from './random.js'
 import { type Assessment, assess, type FitLevel } from './rubric.js'
+import { countWords } from './text.js'
 
 /** One generated pair with everything that follows from it. */
 export type GeneratedPair = {
@@ -68,6 +69,7 @@ function pairsOfJob(jobId: string, now: Date, random: Random): GeneratedPair[] {
 }
 
 const maxAttempts = 24
+const maxExplanationWords = 120 // with its prompt it fits the context of the smallest models
 
 function pairOfLevel(
   generated: GeneratedJob,
@@ -84,6 +86,8 @@ function pairOfLevel(
     const profile = parseProfile(profileText, { now })
     const assessment = assess(job, profile)
     if (assessment.level !== level) continue
+    const explanation = explain(assessment)
+    if (countWords(explanation) > maxExplanationWords) continue
     const prompt = fitPrompt(job, profile)
     return {
       id,
@@ -95,7 +99,7 @@ function pairOfLevel(
       assessment,
       level,
       prompt,
-      explanation: explain(assessment),
+      explanation,
     }
   }
   return undefined

@@ -5,6 +5,7 @@ import { clip, type Facts, profileFacts, type SkillFact } from './facts.js'
 import type { JobPost } from './job.js'
 import type { Profile } from './profile.js'
 import type { Requirement } from './requirement.js'
+import { assess } from './rubric.js'
 
 /** The two sections of a prompt, for a chat template's system and user turn. */
 export type FitPrompt = { system: string; user: string }
@@ -28,7 +29,7 @@ export function fitPrompt(job: JobPost, profile: Profile): FitPrompt {
   const quoted = skills.filter(isQuoted).map((fact) => fact.phrase)
   const plain = skills.filter((fact) => !isQuoted(fact)).map((fact) => fact.phrase)
   const field = (name: string, values: string[]) => (values.length > 0 ? [`${name}: ${values.join('; ')}`] : [])
-  const others = otherLines(profile, ordered)
+  const others = otherLines(job, profile)
   return {
     system,
     user: [
@@ -70,17 +71,8 @@ function selectSkills(skills: readonly SkillFact[], requirements: readonly Requi
   return skills.filter((fact) => chosen.has(fact))
 }
 
-/** Lines of the profile that share words with requirements the catalogue does not know, so that a model can judge them. */
-function otherLines(profile: Profile, requirements: readonly Requirement[]): string[] {
-  const unknown = requirements.filter((entry) => entry.type === 'other')
-  return unknown
-    .flatMap((entry) => {
-      const words = (entry.skill ?? entry.short)
-        .toLowerCase()
-        .split(/[^\p{L}\d]+/u)
-        .filter((word) => word.length > 4)
-      const line = profile.text.split('\n').find((text) => words.some((word) => text.toLowerCase().includes(word)))
-      return line ? [clip(line.replace(/^[-*•]\s+/, ''))] : []
-    })
-    .slice(0, 3)
+/** The evidence for requirements the catalogue does not know: the lines of the profile that the rubric would quote. */
+function otherLines(job: JobPost, profile: Profile): string[] {
+  const unknown = assess(job, profile).findings.filter((entry) => entry.requirement.type === 'other')
+  return unknown.flatMap((entry) => entry.evidence?.phrase ?? []).slice(0, 3)
 }

@@ -95,7 +95,8 @@ describe('generated pairs', () => {
       expect(words.job, pair.jobText).toBeGreaterThanOrEqual(300)
       expect(words.job).toBeLessThanOrEqual(700)
       expect(words.prompt, pair.prompt.user).toBeLessThanOrEqual(180)
-      expect(words.explanation, pair.explanation).toBeLessThanOrEqual(130)
+      expect(words.explanation, pair.explanation).toBeLessThanOrEqual(120)
+      expect(words.explanation, pair.explanation).toBeGreaterThanOrEqual(50)
       expect(pair.job.requirements.length).toBeGreaterThanOrEqual(5)
       expect(pair.job.requirements.length).toBeLessThanOrEqual(8)
     }

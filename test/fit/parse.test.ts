@@ -50,7 +50,7 @@ describe('job posts', () => {
     ['Requirements:', 'must'], ['What you bring', 'must'], ['MUST HAVE', 'must'], ['## Your profile', 'must'], ['**Qualifications**', 'must'],
     ["What we're looking for", 'must'], ['Who you are', 'must'], ['Minimum qualifications', 'must'], ['What you’ll need:', 'must'],
     ['Nice to have', 'nice'], ['Nice-to-haves:', 'nice'], ['Bonus points', 'nice'], ['Preferred qualifications', 'nice'], ['Desirable', 'nice'],
-    ["It's a plus if:", 'must'],
+    ["It's a plus if:", 'nice'],
   ])('take the heading %s for %s', (heading, kind) => {
     const other = kind === 'nice' ? '' : 'nothing else'
     const job = parseJob(`Cook at Bistro\n\n${heading}\n- Pastry\n\nBenefits\n- Pension and SAP ${other}`)
