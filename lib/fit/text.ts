@@ -24,16 +24,16 @@ function decodeEntities(text: string): string {
 export function htmlToText(html: string): string {
   const escaped = /&lt;(?:p|ul|li|br|div|h\d|strong)\b/i.test(html) && !/<\w+/.test(html)
   const source = escaped ? decodeEntities(html) : html // some feeds escape their mark-up once more
-  if (!/<\/?[a-z][^>]*>/i.test(source)) return normalise(decodeEntities(source))
+  if (!/<\/?[a-z][^<>]*>/i.test(source)) return normalise(decodeEntities(source))
   const text = source
     .replace(/<(script|style)\b[\s\S]*?<\/\1\s*>/gi, ' ')
     .replace(/<!--[\s\S]*?-->/g, ' ')
     .replace(/\s+/g, ' ')
-    .replace(/<li\b[^>]*>/gi, '\n- ')
-    .replace(/<(?:strong|b)\b[^>]*>([^<]{1,60})<\/(?:strong|b)>\s*:?\s*(?=<(?:br|\/p|ul|ol))/gi, '\n$1:\n')
-    .replace(/<h[1-6]\b[^>]*>([\s\S]*?)<\/h[1-6]>/gi, (_, title: string) => `\n\n## ${title.trim()}\n`)
-    .replace(/<\/?(?:p|div|ul|ol|br|tr|table|section|article|header|footer|li)\b[^>]*>/gi, '\n')
-    .replace(/<[^>]+>/g, '')
+    .replace(/<li\b[^<>]*>/gi, '\n- ')
+    .replace(/<(?:strong|b)\b[^<>]*>([^<]{1,60})<\/(?:strong|b)>\s*:?\s*(?=<(?:br|\/p|ul|ol))/gi, '\n$1:\n')
+    .replace(/<h[1-6]\b[^<>]*>([\s\S]*?)<\/h[1-6]>/gi, (_, title: string) => `\n\n## ${title.trim()}\n`)
+    .replace(/<\/?(?:p|div|ul|ol|br|tr|table|section|article|header|footer|li)\b[^<>]*>/gi, '\n')
+    .replace(/<[^<>]+>/g, '')
   return normalise(decodeEntities(text))
 }
 

@@ -198,3 +198,13 @@ describe('profiles', () => {
     expect(() => parseProfile(input, { now })).toThrow(message)
   })
 })
+
+describe('unknown requirements', () => {
+  it('take the evidence into the prompt, so that a small model can repeat it', () => {
+    const job = parseJob('Beekeeper at Apiary\n\nRequirements\n- Queen rearing\n- Driving licence')
+    const profile = parseProfile('Jo Doe\nGardener\n\nSummary\nQueen rearing since childhood.', { now })
+    const [finding] = assess(job, profile).findings
+    expect(finding).toMatchObject({ status: 'met', evidence: { phrase: 'Queen rearing' } })
+    expect(fitPrompt(job, profile).user).toContain('Shown: Queen rearing')
+  })
+})
