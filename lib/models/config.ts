@@ -144,6 +144,7 @@ export function parseDecoderConfig(json: unknown, file = 'config.json'): Decoder
 
 function explain(key: string, message: string): string {
   if (key === 'model_type') return 'only "qwen2" is supported; use a model of the Qwen2 or Qwen2.5 family'
+  if (message.endsWith('received undefined')) return 'is missing'
   return message
 }
 
