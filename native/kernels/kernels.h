@@ -3,7 +3,9 @@
 #pragma once
 #include "adamw.h"
 #include "attention.h"
+#include "crossEntropy.h"
 #include "distillHead.h"
+#include "divergence.h"
 #include "elementwise.h"
 #include "embedding.h"
 #include "gradNorm.h"
@@ -12,6 +14,7 @@
 #include "pooling.h"
 #include "rmsNorm.h"
 #include "rope.h"
+#include "sampling.h"
 #include "swiglu.h"
 
 #define LANTERN_KERNELS(X)                                    \
@@ -23,7 +26,10 @@
   X(attentionBackward, AttentionBackwardParams)               \
   X(pagedAttention, PagedAttentionParams)                     \
   X(cacheWrite, CacheWriteParams)                             \
+  X(crossEntropy, CrossEntropyParams)                         \
   X(distillHead, DistillHeadParams)                           \
+  X(divergence, DivergenceParams)                             \
+  X(divergenceBackward, DivergenceBackwardParams)             \
   X(embedding, EmbeddingParams)                               \
   X(embeddingBackward, EmbeddingBackwardParams)               \
   X(matmul, MatmulParams)                                     \
@@ -43,4 +49,5 @@
   X(swiglu, SwigluParams)                                     \
   X(swigluBackward, SwigluBackwardParams)                     \
   X(adamw, AdamwParams)                                       \
-  X(gradNorm, GradNormParams)
+  X(gradNorm, GradNormParams)                                 \
+  X(sampling, SamplingParams)
