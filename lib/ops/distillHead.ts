@@ -107,7 +107,12 @@ export function distillHead(options: DistillLoss): HeadLoss {
  * @returns as `distillHead`, with zeros in the teacher's parts
  * @throws as `distillHead`
  */
-export function linearCrossEntropy(hidden: Tensor, weight: Tensor, labels: Tensor, options: HeadOptions = {}): HeadLoss {
+export function linearCrossEntropy(
+  hidden: Tensor,
+  weight: Tensor,
+  labels: Tensor,
+  options: HeadOptions = {},
+): HeadLoss {
   return launch(
     'linearCrossEntropy',
     { hidden, weight, labels, ...options },
@@ -140,9 +145,13 @@ function launch(op: string, student: Student, fields: Record<string, Tensor | nu
       `${op}: hidden is ${shapeText(hidden.shape)} but weight is ${shapeText(weight.shape)}; the second dimensions must be equal`,
     )
   if (labels.size !== tokens)
-    throw new ShapeError(`${op}: hidden is ${shapeText(hidden.shape)} but labels are ${shapeText(labels.shape)}; give one label per token`)
+    throw new ShapeError(
+      `${op}: hidden is ${shapeText(hidden.shape)} but labels are ${shapeText(labels.shape)}; give one label per token`,
+    )
   if (vocab === 0 || hiddenSize === 0)
-    throw new ShapeError(`${op}: weight is ${shapeText(weight.shape)}; give a head with at least one row and one column`)
+    throw new ShapeError(
+      `${op}: weight is ${shapeText(weight.shape)}; give a head with at least one row and one column`,
+    )
   const { device } = hidden
   const record = recording(hidden, weight)
   const loss = device.empty([1])
@@ -182,7 +191,9 @@ function sharedVocabulary(vocab: number, teacherVocab: number, policy: Vocabular
   if (policy === 'truncate') return Math.min(vocab, teacherVocab)
   if (policy === 'mask') return Math.max(vocab, teacherVocab)
   if (policy !== 'error')
-    throw new ArgumentError(`distillHead: there is no vocabularyPolicy '${String(policy)}'; use error, truncate or mask`)
+    throw new ArgumentError(
+      `distillHead: there is no vocabularyPolicy '${String(policy)}'; use error, truncate or mask`,
+    )
   if (vocab !== teacherVocab)
     throw new ArgumentError(
       `distillHead: the student's vocabulary has ${vocab} rows and the teacher's ${teacherVocab}; if token ids mean the same in both, set vocabularyPolicy to 'truncate' or 'mask'`,

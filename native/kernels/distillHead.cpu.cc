@@ -184,7 +184,7 @@ struct Head {
       l.deltaMax[i] = l.maxT[i] - l.maxS[i], l.deltaZ[i] = float(l.exactT[i] - l.exactS[i]);
       const bool live = i < n;
       l.ce[i] = live ? float(p.scale * p.lambdaSft) : 0.f;
-      l.kd[i] = live ? float(p.scale * p.lambdaKd) : 0.f;
+      l.kd[i] = live ? float(p.scale * p.lambdaKd / p.temperature) : 0.f;  // of the gradient: the softmax divides by T
       l.gTop[i] = l.sumH[i] = 0;
       l.labelTerm[i] = live ? float(std::expm1(-crossEntropy(i))) : 0.f;
     }

@@ -1,0 +1,78 @@
+#include "divergence.h"
+
+#include "common/divergenceMath.h"
+#include "common/rowSoftmax.h"
+#include "common/types.h"
+
+namespace lantern::LANTERN_ISA {
+
+namespace {
+
+struct RowConstants {
+  float maxS, maxT, logZS, logZT, deltaZ, gTop, sumH, unused;  // sumH: sum p_s (g - gTop)
+};
+static_assert(sizeof(RowConstants) == kDivergenceStats * sizeof(float));
+
+RowPair rowPair(const RowConstants& r, float invT) {
+  return {splat(r.maxS), splat(r.maxT), splat(r.logZS), splat(r.logZT), splat(r.maxT - r.maxS), splat(r.deltaZ), splat(invT)};
+}
+
+template <int64_t kKind, class S, class T>
+void forwardRow(const DivergenceParams& p, int64_t row) {
+  const S* student = static_cast<const S*>(p.student) + row * p.vocab;
+  const T* teacher = static_cast<const T*>(p.teacher) + row * p.vocab;
+  const float invT = float(1 / p.temperature);
+  const Mixture mixture{float(p.beta)};
+  const RowSoftmax s = rowSoftmax(student, p.vocab, invT), t = rowSoftmax(teacher, p.vocab, invT);
+  RowConstants r{s.max, t.max, float(s.logZ), float(t.logZ), float(t.logZ - s.logZ), 0, 0, 0};
+  const RowPair pair = rowPair(r, invT);
+  if constexpr (kHasG<kKind>) {
+    const vfloat top = splat(std::max(toFloat(teacher[s.top]), kLowest));
+    r.gTop = gOf<kKind>(mixture, logRatio(pair, splat(s.max), top))[0];
+  }
+  double sums[2];
+  sumRow(p.vocab, sums, [&](int64_t i, vfloat (&part)[2]) {
+    const Element e = divergenceElement<kKind>(pair, mixture, splat(r.gTop), loadLogits(student, i, p.vocab), loadLogits(teacher, i, p.vocab));
+    part[0] += e.h;
+    part[1] += e.value;
+  });
+  r.sumH = float(sums[0]);
+  p.value[row] = float(p.factor * divergenceValue(p.kind, p.beta, r.gTop, sums[0], sums[1]));
+  if (p.stats) memcpy(p.stats + row * kDivergenceStats, &r, sizeof r);
+}
+
+template <int64_t kKind, class S, class T>
+void backwardRow(const DivergenceBackwardParams& p, int64_t row) {
+  const S* student = static_cast<const S*>(p.student) + row * p.vocab;
+  const T* teacher = static_cast<const T*>(p.teacher) + row * p.vocab;
+  S* dstudent = static_cast<S*>(p.dstudent) + row * p.vocab;
+  RowConstants r;
+  memcpy(&r, p.stats + row * kDivergenceStats, sizeof r);
+  const RowPair pair = rowPair(r, float(1 / p.temperature));
+  const Mixture mixture{float(p.beta)};
+  const float scale = float(p.dvalue[row] * p.factor / p.temperature), c = gScale(kKind, float(p.beta));
+  for (int64_t i = 0; i < p.vocab; i += kLanes) {
+    const Element e = divergenceElement<kKind>(pair, mixture, splat(r.gTop), loadLogits(student, i, p.vocab), loadLogits(teacher, i, p.vocab));
+    storePart(dstudent + i, scale * (c * (e.h - e.ps * r.sumH) + e.direct), p.vocab - i);
+  }
+}
+
+template <class Params, class F>
+Status forRows(const Params& p, Context& c, F&& fn) {
+  return forTypes(p.studentDtype, p.teacherDtype, [&](auto s, auto t) {
+    forDivergence(p.kind, [&](auto kind) { c.pool.parallel(p.rows, [&](int64_t row, int) { fn(kind, s, t, row); }); });
+    return Status::fine();
+  });
+}
+
+}  // namespace
+
+Status divergence(const DivergenceParams& p, Context& c) {
+  return forRows(p, c, [&](auto kind, auto s, auto t, int64_t row) { forwardRow<kind, decltype(s), decltype(t)>(p, row); });
+}
+
+Status divergenceBackward(const DivergenceBackwardParams& p, Context& c) {
+  return forRows(p, c, [&](auto kind, auto s, auto t, int64_t row) { backwardRow<kind, decltype(s), decltype(t)>(p, row); });
+}
+
+}  // namespace lantern::LANTERN_ISA
