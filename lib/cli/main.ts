@@ -3,7 +3,9 @@ import { Command } from 'commander'
 import { LanternError } from '../errors.js'
 import { pretrainCommand } from './pretrain.js'
 
-const program = new Command('lantern').description('Distil a large language model into small ones that rate and explain how well a person fits a job.')
+const program = new Command('lantern').description(
+  'Distil a large language model into small ones that rate and explain how well a person fits a job.',
+)
 pretrainCommand(program)
 
 try {

@@ -67,7 +67,9 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   const device = Device.open()
   const documents = [...corpus(o.seed, o.pairs)]
   console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
-  const tokenizer = o.tokenizer ? await Tokenizer.fromFolder(o.tokenizer) : await trainTokenizer(join(o.out, 'tokenizer'), documents, o.vocab)
+  const tokenizer = o.tokenizer
+    ? await Tokenizer.fromFolder(o.tokenizer)
+    : await trainTokenizer(join(o.out, 'tokenizer'), documents, o.vocab)
   const { samples, truncated } = fitSamples(
     documents.map((d) => encodeDocument(tokenizer, d)),
     640,
@@ -123,9 +125,15 @@ function* corpus(seed: number, pairs: number): Generator<CorpusDocument> {
   for (const pair of generatePairs({ seed: `pretrain/${seed}`, count: pairs })) yield* corpusDocuments(pair)
 }
 
-async function trainTokenizer(folder: string, documents: readonly CorpusDocument[], vocabSize: number): Promise<Tokenizer> {
+async function trainTokenizer(
+  folder: string,
+  documents: readonly CorpusDocument[],
+  vocabSize: number,
+): Promise<Tokenizer> {
   const texts = documents.map((d) => ('text' in d ? d.text : `${d.user}\n${d.assistant}`))
-  const files = tokenizerFiles(trainByteLevelBpe({ texts, vocabSize, specialTokens: CHAT_SPECIAL_TOKENS, normalizer: 'NFC' }))
+  const files = tokenizerFiles(
+    trainByteLevelBpe({ texts, vocabSize, specialTokens: CHAT_SPECIAL_TOKENS, normalizer: 'NFC' }),
+  )
   await writeTokenizer(folder, files)
   return Tokenizer.fromFolder(folder)
 }

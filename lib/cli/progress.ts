@@ -15,8 +15,12 @@ export function stepLine(report: StepReport, peakFlops: number): string {
     `norm ${gradNorm.toFixed(2).padStart(6)}`,
     `lr ${learningRate.toExponential(1)}`,
     `${Math.round(tokensPerSecond).toString().padStart(6)} tok/s`,
-    `${Math.round((100 * flopsPerSecond) / peakFlops).toString().padStart(3)} % peak`,
-    `${Math.round(memory / 2 ** 20).toString().padStart(5)} MiB`,
+    `${Math.round((100 * flopsPerSecond) / peakFlops)
+      .toString()
+      .padStart(3)} % peak`,
+    `${Math.round(memory / 2 ** 20)
+      .toString()
+      .padStart(5)} MiB`,
     `${Math.floor(left / 60)}:${String(Math.floor(left % 60)).padStart(2, '0')} left`,
   ].join('  ')
 }
@@ -33,7 +37,8 @@ const short = (name: string) => ({ teacherEntropy: 'H(t)', agreement: 'agree', a
 export function printer(peakFlops: number, every = 1, print: (line: string) => void = console.log): TrainListener {
   return {
     onStep: (report) => {
-      if (report.step % every === 0 || report.step === 1 || report.step === report.steps) print(stepLine(report, peakFlops))
+      if (report.step % every === 0 || report.step === 1 || report.step === report.steps)
+        print(stepLine(report, peakFlops))
     },
     onEval: (report) => print(evalLine(report)),
   }

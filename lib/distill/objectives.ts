@@ -116,7 +116,10 @@ export function forwardFlops(model: Qwen2, samples: readonly Sample[], head = tr
   let flops = 0
   for (const { ids, labels } of samples) {
     const scored = head ? labels.reduce((n, y) => n + (y === -100 ? 0 : 1), 0) : 0
-    flops += ids.length * perToken + layers * heads * headDim * 4 * ids.length ** 2 * (causal ? 0.5 : 1) + scored * 2 * h * vocabSize
+    flops +=
+      ids.length * perToken +
+      layers * heads * headDim * 4 * ids.length ** 2 * (causal ? 0.5 : 1) +
+      scored * 2 * h * vocabSize
   }
   return flops
 }

@@ -2,8 +2,9 @@
  * What the base models in assets/ are pre-trained on: posts and profiles as plain text, and questions about condensed prompts that teach
  * to look things up and to copy. The explanation task itself is not in it: that is what a teacher is fine-tuned on and a student learns.
  */
+
+import { Random } from '../random.js'
 import type { GeneratedPair } from './generate.js'
-import { Random } from './random.js'
 import type { Finding, Status } from './rubric.js'
 
 /** A document of the corpus: running text, or a question with its answer. */

@@ -7,9 +7,9 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import { DatasetError, InputError } from '../errors.js'
+import { Random } from '../random.js'
 import type { GeneratedPair } from './generate.js'
 import { describeIssues } from './job.js'
-import { Random } from './random.js'
 
 const filled = z.string().refine((value) => value.trim() !== '', 'is empty')
 

@@ -7,12 +7,13 @@ export const maxRequirements = 8
 const statusWords: Record<Status, string> = { met: 'Met', partly: 'Partly', notMet: 'Not met' }
 
 /**
- * The explanation: the level, one line a requirement, one summary sentence. Requirement and evidence repeat the short
+ * The explanation: one line a requirement, one summary sentence, and the level last, where a model that writes from left to right has all
+ * the verdicts before it. Requirement and evidence repeat the short
  * forms of the prompt word by word, so that a small model can copy them.
  */
 export function explain(assessment: Assessment): string {
   const shown = assessment.findings.slice(0, maxRequirements)
-  return [`Fit: ${assessment.level}`, ...shown.map(explainFinding), summarise(shown)].join('\n')
+  return [...shown.map(explainFinding), summarise(shown), `Fit: ${assessment.level}`].join('\n')
 }
 
 /** The line of one requirement. */

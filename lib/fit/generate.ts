@@ -1,12 +1,12 @@
 /** Seeded pairs of job posts and profiles, balanced over low, medium and high fit as the rubric decides. */
 import { InputError } from '../errors.js'
+import { Random } from '../random.js'
 import { explain } from './explain.js'
 import { type GeneratedJob, generateJob } from './generatePost.js'
 import { generateProfile } from './generateProfile.js'
 import type { JobPost } from './job.js'
 import { type Profile, parseProfile } from './profile.js'
 import { type FitPrompt, fitPrompt } from './prompt.js'
-import { Random } from './random.js'
 import { type Assessment, assess, type FitLevel } from './rubric.js'
 import { countWords } from './text.js'
 

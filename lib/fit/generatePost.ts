@@ -1,5 +1,6 @@
 /** Invents a job: what it asks for, and the post as plain text. */
 
+import type { Random } from '../random.js'
 import * as phrases from './catalogue/phrases.js'
 import {
   certificates,
@@ -11,7 +12,6 @@ import {
   spokenLanguages,
 } from './catalogue.js'
 import { type JobPost, parseJob } from './job.js'
-import type { Random } from './random.js'
 import { readYears } from './requirement.js'
 import { countWords } from './text.js'
 

@@ -1,5 +1,6 @@
 /** Invents a profile for a job: aims at a level of fit; whether it got there is the rubric's decision. */
 
+import type { Random } from '../random.js'
 import { degreeLevels } from './catalogue/people.js'
 import * as phrases from './catalogue/phrases.js'
 import {
@@ -17,7 +18,6 @@ import { unionMonths } from './dates.js'
 import { spellYears } from './facts.js'
 import type { GeneratedJob } from './generatePost.js'
 import { levelRank } from './language.js'
-import type { Random } from './random.js'
 import type { Requirement } from './requirement.js'
 import type { FitLevel, Status } from './rubric.js'
 

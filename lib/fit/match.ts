@@ -38,6 +38,11 @@ for (const entry of [...certificates, ...skills]) {
 }
 for (const list of patterns.values()) list.sort((a, b) => b.word.length - a.word.length)
 
+/** Codes of the ASCII letters, digits and _: a quick test before the exact one of isWhole. */
+const asciiWord = new Set(
+  Array.from({ length: 128 }, (_, code) => code).filter((code) => /\w/.test(String.fromCharCode(code))),
+)
+
 const wordCharacter = /[\p{L}\p{N}_]/u
 
 /** True when [start, end) of the text is a whole name: "Java" is none in "JavaScript", "C" none in "C++", "C#" or "C-level". */
@@ -71,6 +76,7 @@ export function findEntries(text: string): Match[] {
   if (lower.length !== text.length) return findEntries(text.replace(/[^\p{L}\p{N}\p{P}\p{S}\s]|İ/gu, ' ')) // keep offsets aligned
   const matches: Match[] = []
   for (let at = 0; at < text.length; at++) {
+    if (at > 0 && asciiWord.has(text.charCodeAt(at - 1))) continue // no name begins inside a word
     const candidates = patterns.get(lower.slice(at, at + 2)) ?? []
     const single = patterns.get(lower.slice(at, at + 1)) ?? [] // one-letter names: C, R
     const hit = [...candidates, ...single].find((p) => lower.startsWith(p.lower, at) && fits(p, text, at))

@@ -10,7 +10,10 @@ export class BlockPool {
 
   constructor(total: number) {
     if (!Number.isInteger(total) || total < 1)
-      throw new LanternError('ERR_CACHE', `a KV cache of ${total} blocks holds nothing; give it room for one sequence at least`)
+      throw new LanternError(
+        'ERR_CACHE',
+        `a KV cache of ${total} blocks holds nothing; give it room for one sequence at least`,
+      )
     this.total = total
     this.#free = Array.from({ length: total }, (_, i) => total - 1 - i)
   }

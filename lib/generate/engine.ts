@@ -196,9 +196,7 @@ export class Engine {
       fresh,
       sequences.map((s) => s.cached),
     )
-    const slots = Int32Array.from(
-      sequences.flatMap((s, i) => fresh[i]!.map((_, k) => this.#slot(s, s.cached + k))),
-    )
+    const slots = Int32Array.from(sequences.flatMap((s, i) => fresh[i]!.map((_, k) => this.#slot(s, s.cached + k))))
     const slotMapping = device.tensor(slots)
     const maxBlocks = Math.max(...sequences.map((s) => s.blocks.length))
     const tables = new Int32Array(sequences.length * maxBlocks)
@@ -211,7 +209,18 @@ export class Engine {
       cacheWrite({ k, v, kCache, vCache, slotMapping })
       const window = config.slidingWindow?.[layer] ?? null
       if (prefill)
-        return attention({ q, k, v, cuSeqlens: batch.cuSeqlens, maxSeqlen: batch.maxSeqlen, heads, kvHeads, headDim, causal: true, window })
+        return attention({
+          q,
+          k,
+          v,
+          cuSeqlens: batch.cuSeqlens,
+          maxSeqlen: batch.maxSeqlen,
+          heads,
+          kvHeads,
+          headDim,
+          causal: true,
+          window,
+        })
       return pagedAttention({ q, kCache, vCache, blockTables, contextLens, heads, kvHeads, headDim, window })
     }
     const hidden = this.#model.forward(batch, attend)

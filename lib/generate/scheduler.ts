@@ -1,4 +1,4 @@
-import { BlockPool } from './blocks.js'
+import type { BlockPool } from './blocks.js'
 
 /** What the scheduler knows of a sequence. */
 export interface Sequence {

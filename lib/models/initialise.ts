@@ -1,4 +1,4 @@
-import { Random } from '../fit/random.js'
+import { Random } from '../random.js'
 import type { Device } from '../tensor/device.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type { WeightSource } from './qwen2.js'

@@ -33,7 +33,8 @@ export async function loadModel(device: Device, path: string, options: LoadOptio
       device,
       config,
       (name, shape) => {
-        if (options.initialiseMissing !== undefined && !folder.has(name)) return converted(fresh(name, shape), weights, false)
+        if (options.initialiseMissing !== undefined && !folder.has(name))
+          return converted(fresh(name, shape), weights, false)
         return converted(folder.get(name, shape), weights, options.trainable ?? false)
       },
       options.activations,

@@ -43,12 +43,19 @@ export class Device {
     const info = addon().describe()
     this.threads = threadCount(options.threads, info.hardwareThreads)
     if (options.memoryBudget !== undefined && !(options.memoryBudget > 0))
-      throw new DeviceError('ERR_OPTION', `memoryBudget is ${options.memoryBudget}; give a number of bytes above 0, or leave it out`)
+      throw new DeviceError(
+        'ERR_OPTION',
+        `memoryBudget is ${options.memoryBudget}; give a number of bytes above 0, or leave it out`,
+      )
     this.#poison = options.poison ?? false
     const params = new Uint8Array(info.maxParams)
     this.#params = new DataView(params.buffer)
     this.#native = new (addon().NativeDevice)(this.threads, options.memoryBudget ?? 0, params)
-    this.#kernels = new Map(addon().kernels().map((k, index) => [k.name, { index, fields: k.fields }]))
+    this.#kernels = new Map(
+      addon()
+        .kernels()
+        .map((k, index) => [k.name, { index, fields: k.fields }]),
+    )
     this.#net = new FinalizationRegistry((address) => this.#free(address))
   }
 
@@ -74,7 +81,8 @@ export class Device {
   launch(name: string, params: LaunchParams): void {
     this.#assertOpen()
     const kernel = this.#kernels.get(name)
-    if (!kernel) throw new DeviceError('ERR_KERNEL', `there is no kernel '${name}' in the addon; rebuild it with: npm run install`)
+    if (!kernel)
+      throw new DeviceError('ERR_KERNEL', `there is no kernel '${name}' in the addon; rebuild it with: npm run install`)
     const view = this.#params
     let at = 0
     for (const { name: field, kind } of kernel.fields) {
@@ -85,7 +93,10 @@ export class Device {
       at += 8
     }
     if (Object.keys(params).length !== kernel.fields.length)
-      throw new DeviceError('ERR_KERNEL', `kernel ${name} has the fields ${kernel.fields.map((f) => f.name).join(', ')}, and no others`)
+      throw new DeviceError(
+        'ERR_KERNEL',
+        `kernel ${name} has the fields ${kernel.fields.map((f) => f.name).join(', ')}, and no others`,
+      )
     this.#native.launch(kernel.index)
   }
 
@@ -93,7 +104,8 @@ export class Device {
   empty(shape: Shape, dtype: DType = 'float32'): Tensor {
     this.#assertOpen()
     for (const d of shape)
-      if (!Number.isInteger(d) || d < 0) throw new ShapeError(`${shapeText(shape)} is no shape; give integers of 0 or more`)
+      if (!Number.isInteger(d) || d < 0)
+        throw new ShapeError(`${shapeText(shape)} is no shape; give integers of 0 or more`)
     const bytes = elements(shape) * dtypeBytes(dtype)
     const address = this.#native.allocate(bytes)
     if (address === 0) throw this.#outOfMemory(shape, dtype, bytes)
@@ -123,7 +135,8 @@ export class Device {
    */
   tensor(data: ArrayLike<number>, shape: Shape = [data.length], dtype?: DType): Tensor {
     const type = dtype ?? (data instanceof Int32Array ? 'int32' : data instanceof Uint16Array ? 'bfloat16' : 'float32')
-    if (data instanceof Uint16Array && type !== 'bfloat16') throw new DTypeError(`a Uint16Array holds bfloat16 bits, not ${type}`)
+    if (data instanceof Uint16Array && type !== 'bfloat16')
+      throw new DTypeError(`a Uint16Array holds bfloat16 bits, not ${type}`)
     return this.empty(shape, type).write(data)
   }
 
@@ -247,7 +260,10 @@ const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 function threadCount(option: number | undefined, hardware: number): number {
   const wanted = option ?? (process.env.LANTERN_THREADS ? Number(process.env.LANTERN_THREADS) : hardware)
   if (!Number.isInteger(wanted) || wanted < 1 || wanted > 1024)
-    throw new DeviceError('ERR_OPTION', `${wanted} is no number of threads; give an integer from 1 to 1024 (option threads, or LANTERN_THREADS)`)
+    throw new DeviceError(
+      'ERR_OPTION',
+      `${wanted} is no number of threads; give an integer from 1 to 1024 (option threads, or LANTERN_THREADS)`,
+    )
   return wanted
 }
 

@@ -73,9 +73,12 @@ export function addon(): Addon {
   try {
     loaded = createRequire(import.meta.url)(file) as Addon
   } catch (cause) {
-    throw new AddonError(`the native addon ${file} does not load (${(cause as Error).message}); build it with: npm run install`, {
-      cause,
-    })
+    throw new AddonError(
+      `the native addon ${file} does not load (${(cause as Error).message}); build it with: npm run install`,
+      {
+        cause,
+      },
+    )
   }
   return loaded
 }

@@ -54,7 +54,11 @@ export class Tape {
    * @throws DeviceError when `loss` was not computed on this tape.
    */
   backward(loss: Tensor, grad?: Tensor): void {
-    if (!this.#made.has(loss)) throw new DeviceError('ERR_TAPE', 'backward: the loss was not computed on this tape from a tensor with requiresGrad')
+    if (!this.#made.has(loss))
+      throw new DeviceError(
+        'ERR_TAPE',
+        'backward: the loss was not computed on this tape from a tensor with requiresGrad',
+      )
     if (this.device.tape === this) this.device.tape = this.#outer // rules run ops of their own: they are not recorded
     const grads = new Gradients()
     const one = grad ?? this.device.tensor([1], loss.shape)

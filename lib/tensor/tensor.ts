@@ -119,7 +119,9 @@ export class Tensor {
   view(shape: Shape): Tensor {
     this.assertLive()
     if (elements(shape) !== this.size)
-      throw new ShapeError(`view: ${shapeText(this.shape)} has ${this.size} elements, ${shapeText(shape)} has not; give as many`)
+      throw new ShapeError(
+        `view: ${shapeText(this.shape)} has ${this.size} elements, ${shapeText(shape)} has not; give as many`,
+      )
     return this.#share(shape, this.address)
   }
 
@@ -153,7 +155,10 @@ export class Tensor {
   /** @throws DeviceError when the tensor was disposed of. */
   assertLive(): void {
     if (!this.#storage)
-      throw new DeviceError('ERR_DISPOSED', `a tensor of shape ${shapeText(this.shape)} is used after it was disposed of; keep it with scope.keep()`)
+      throw new DeviceError(
+        'ERR_DISPOSED',
+        `a tensor of shape ${shapeText(this.shape)} is used after it was disposed of; keep it with scope.keep()`,
+      )
   }
 }
 

@@ -1,5 +1,5 @@
-import { Random } from '../fit/random.js'
 import { LanternError } from '../errors.js'
+import { Random } from '../random.js'
 
 /** A training sample of a language model or of a classifier. */
 export interface Sample {
@@ -35,7 +35,8 @@ export function weightOf(sample: Sample): number {
 export function fitSamples(samples: readonly Sample[], maxLength: number, policy: LongSamplePolicy): Fitted {
   const out: Fitted = { samples: [], truncated: 0, skipped: 0 }
   samples.forEach((s, i) => {
-    if (s.ids.length === 0) throw new LanternError('ERR_SAMPLE', `sample ${i} has no tokens; remove it from the dataset`)
+    if (s.ids.length === 0)
+      throw new LanternError('ERR_SAMPLE', `sample ${i} has no tokens; remove it from the dataset`)
     let sample = s
     if (s.ids.length > maxLength && policy === 'truncate') {
       out.truncated++
@@ -45,7 +46,10 @@ export function fitSamples(samples: readonly Sample[], maxLength: number, policy
     else out.samples.push(sample)
   })
   if (out.samples.length === 0)
-    throw new LanternError('ERR_SAMPLE', `none of ${samples.length} samples is usable within ${maxLength} tokens; raise maxLength or check the labels`)
+    throw new LanternError(
+      'ERR_SAMPLE',
+      `none of ${samples.length} samples is usable within ${maxLength} tokens; raise maxLength or check the labels`,
+    )
   return out
 }
 

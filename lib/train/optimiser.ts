@@ -34,9 +34,14 @@ export class Optimiser {
   count = 0
 
   constructor(parameters: ReadonlyMap<string, Tensor>, options: AdamWOptions = {}) {
-    this.#options = { betas: options.betas ?? [0.9, 0.999], eps: options.eps ?? 1e-8, weightDecay: options.weightDecay ?? 0.01 }
+    this.#options = {
+      betas: options.betas ?? [0.9, 0.999],
+      eps: options.eps ?? 1e-8,
+      weightDecay: options.weightDecay ?? 0.01,
+    }
     const trainable = [...parameters].filter(([, p]) => p.requiresGrad)
-    if (trainable.length === 0) throw new LanternError('ERR_OPTIMISER', 'no parameter has requiresGrad; call model.trainable() first')
+    if (trainable.length === 0)
+      throw new LanternError('ERR_OPTIMISER', 'no parameter has requiresGrad; call model.trainable() first')
     const { device } = trainable[0]![1]
     this.#slots = device.persistent(() =>
       trainable.map(([name, parameter]) => ({
@@ -72,7 +77,8 @@ export class Optimiser {
 
   /** Name of the first parameter whose gradient is not finite, after a step that was refused for it. */
   async firstNonFinite(): Promise<string> {
-    for (const s of this.#slots) if ((await gradOf(s.parameter).floats()).some((x) => !Number.isFinite(x))) return s.name
+    for (const s of this.#slots)
+      if ((await gradOf(s.parameter).floats()).some((x) => !Number.isFinite(x))) return s.name
     return 'all parameters together'
   }
 
@@ -97,6 +103,15 @@ export class Optimiser {
 
 function floatCopy(t: Tensor): Tensor {
   const copy = t.device.empty(t.shape)
-  t.device.launch('copy', { x: t, y: copy, rows: 1, cols: t.size, xStride: t.size, yStride: t.size, xDtype: 1, dtype: 0 })
+  t.device.launch('copy', {
+    x: t,
+    y: copy,
+    rows: 1,
+    cols: t.size,
+    xStride: t.size,
+    yStride: t.size,
+    xDtype: 1,
+    dtype: 0,
+  })
   return copy
 }

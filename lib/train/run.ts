@@ -7,7 +7,7 @@ import { saveFolder } from '../models/folder.js'
 import type { Qwen2 } from '../models/qwen2.js'
 import { openSafetensors, writeSafetensors } from '../models/safetensors.js'
 import { dtypeCode, type Tensor } from '../tensor/tensor.js'
-import type { Trainer, TrainEnd, TrainListener, TrainState } from './trainer.js'
+import type { TrainEnd, Trainer, TrainListener, TrainState } from './trainer.js'
 
 /** A training run that lives in a folder: checkpoints, metrics and the resulting model. */
 export interface RunOptions {
@@ -39,7 +39,10 @@ export async function runTraining(trainer: Trainer, model: Qwen2, options: RunOp
   await mkdir(checkpoints, { recursive: true })
   const known = await listCheckpoints(checkpoints)
   if (known.length > 0 && !options.resume)
-    throw new LanternError('ERR_RUN_EXISTS', `${out} holds a run already (${known.at(-1)}); pass --resume to go on with it, or another folder`)
+    throw new LanternError(
+      'ERR_RUN_EXISTS',
+      `${out} holds a run already (${known.at(-1)}); pass --resume to go on with it, or another folder`,
+    )
   const fingerprint = fingerprintOf(trainer)
   if (known.length > 0) await restore(join(checkpoints, known.at(-1)!), trainer, model, fingerprint)
   await trimMetrics(metrics, trainer.state.step)
@@ -69,7 +72,8 @@ export async function runTraining(trainer: Trainer, model: Qwen2, options: RunOp
     )
     .catch(async (error) => {
       const last = (await listCheckpoints(checkpoints)).at(-1)
-      if (error instanceof Error) error.message += `. Last good checkpoint: ${last ? join(checkpoints, last) : 'none yet'}`
+      if (error instanceof Error)
+        error.message += `. Last good checkpoint: ${last ? join(checkpoints, last) : 'none yet'}`
       throw error
     })
   return end
@@ -82,7 +86,13 @@ export async function listCheckpoints(directory: string): Promise<string[]> {
   return (await readdir(directory)).filter((n) => /^step-\d{8}$/.test(n)).sort()
 }
 
-async function checkpoint(directory: string, trainer: Trainer, model: Qwen2, fingerprint: string, options: RunOptions): Promise<void> {
+async function checkpoint(
+  directory: string,
+  trainer: Trainer,
+  model: Qwen2,
+  fingerprint: string,
+  options: RunOptions,
+): Promise<void> {
   const state: TrainState & { fingerprint: string } = { ...trainer.state, fingerprint }
   await replaceDirectory(join(directory, stepFolder(state.step)), async (to) => {
     await writeSafetensors(join(to, 'model.safetensors'), named(model))
@@ -113,7 +123,15 @@ async function load(path: string, targets: { name: string; tensor: Tensor }[]): 
   for (const { name, tensor } of targets) {
     const from = file.tensor(name)
     const dtypes = { xDtype: dtypeCode(from.dtype), dtype: dtypeCode(tensor.dtype) }
-    device.launch('copy', { x: from, y: tensor, rows: 1, cols: from.size, xStride: from.size, yStride: from.size, ...dtypes })
+    device.launch('copy', {
+      x: from,
+      y: tensor,
+      rows: 1,
+      cols: from.size,
+      xStride: from.size,
+      yStride: from.size,
+      ...dtypes,
+    })
     from.dispose()
   }
   file.close()

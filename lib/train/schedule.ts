@@ -22,7 +22,10 @@ export interface ScheduleOptions {
  */
 export function learningRate(step: number, o: ScheduleOptions): number {
   if (!(o.learningRate > 0) || o.warmupSteps < 0 || o.totalSteps < 1)
-    throw new LanternError('ERR_SCHEDULE', 'learningRate must be above 0, warmupSteps 0 or more, totalSteps 1 or more; change the schedule')
+    throw new LanternError(
+      'ERR_SCHEDULE',
+      'learningRate must be above 0, warmupSteps 0 or more, totalSteps 1 or more; change the schedule',
+    )
   if (step < o.warmupSteps) return (o.learningRate * (step + 1)) / o.warmupSteps
   if (o.decay === 'constant') return o.learningRate
   const floor = o.floor ?? 0

@@ -138,7 +138,8 @@ export class Trainer {
           return 'early-stop'
         }
       }
-      if (!last && checkpointEvery > 0 && step % checkpointEvery === 0) await listener.onCheckpoint?.(this.state, 'interval')
+      if (!last && checkpointEvery > 0 && step % checkpointEvery === 0)
+        await listener.onCheckpoint?.(this.state, 'interval')
     }
     await listener.onCheckpoint?.(this.state, 'end')
     return 'finished'
@@ -168,7 +169,8 @@ export class Trainer {
     const step = ++this.state.step
     for (const [name, value] of Object.entries(parts))
       if (!Number.isFinite(value)) throw new DivergedError(step, `the loss part '${name}' is ${value}`)
-    if (!Number.isFinite(gradNorm)) throw new DivergedError(step, `the gradient of ${await this.optimiser.firstNonFinite()} is not finite`)
+    if (!Number.isFinite(gradNorm))
+      throw new DivergedError(step, `the gradient of ${await this.optimiser.firstNonFinite()} is not finite`)
     const tokens = samples.reduce((n, s) => n + s.ids.length, 0)
     const seconds = (performance.now() - started) / 1000
     return {

@@ -4,7 +4,7 @@ import { catalogueEntry, certificates, fields, skills, skillsOf } from '../../li
 import { parseExplanation } from '../../lib/fit/explain.js'
 import { generatePairs } from '../../lib/fit/generate.js'
 import { findNames } from '../../lib/fit/match.js'
-import { Random } from '../../lib/fit/random.js'
+import { Random } from '../../lib/random.js'
 import { countWords } from '../../lib/fit/text.js'
 
 describe('catalogue', () => {

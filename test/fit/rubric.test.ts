@@ -206,12 +206,12 @@ describe('explanation', () => {
   it('repeats requirements and evidence in regular sentences', () => {
     expect(text).toBe(
       [
-        'Fit: medium',
         'Met: 5+ years of Python. Profile: 7 years of Python at Beta.',
         'Partly: Kubernetes. Profile shows 7 years of Docker at Beta, which is related.',
         'Partly: German (B2). Profile shows only German (B1).',
         'Not met: AWS Certified Developer (nice to have). No evidence in the profile.',
         'The strongest match is 5+ years of Python and the biggest gap is AWS Certified Developer.',
+        'Fit: medium',
       ].join('\n'),
     )
   })
