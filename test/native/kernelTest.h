@@ -83,6 +83,26 @@ inline Buffer floats(int64_t count, int64_t dtype, uint64_t seed) { return Buffe
 inline Buffer ints(const std::vector<int>& list) { return Buffer(std::vector<double>(list.begin(), list.end()), kInt32); }
 inline Buffer zeros(int64_t count, int64_t dtype) { return Buffer(std::vector<double>(size_t(count), 0.0), dtype); }
 
+// Elements of a tensor whose rows lie `stride` apart: the last row ends the memory.
+inline int64_t span(int64_t rows, int64_t cols, int64_t stride) { return rows ? (rows - 1) * stride + cols : 0; }
+
+// A strided tensor of numbers; what lies between its rows is NaN.
+inline Buffer strided(int64_t rows, int64_t cols, int64_t stride, int64_t dtype, uint64_t seed) {
+  Buffer b(span(rows, cols, stride), dtype);
+  const std::vector<double> v = values(rows * cols, seed);
+  for (int64_t i = 0; i < rows * cols; ++i) b.set(i / cols * stride + i % cols, v[size_t(i)]);
+  return b;
+}
+
+// The rows of a strided tensor, packed. What lies between them must still be NaN.
+inline Buffer packed(const Buffer& b, int64_t rows, int64_t cols, int64_t stride) {
+  Buffer out(rows * cols, b.dtype());
+  for (int64_t i = 0; i < b.size(); ++i)
+    if (i % stride < cols) out.set(i / stride * cols + i % stride, b[i]);
+    else CHECK(std::isnan(b[i]));
+  return out;
+}
+
 // ||a - b|| <= limit * ||b||; an absolute `limit` where b is nearly zero. NaN never passes.
 inline void expectNear(const Buffer& a, const std::vector<double>& b, double limit, const char* file, int line, const std::string& what) {
   double difference = 0, norm = 0;
