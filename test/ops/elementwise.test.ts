@@ -1,0 +1,128 @@
+import { describe, expect, test } from 'vitest'
+import { DTypeError, ShapeError } from '../../lib/errors.js'
+import { add, addScaled, cast, columns, copyInto, countNonFinite, fill, scale } from '../../lib/ops/elementwise.js'
+import { Tape } from '../../lib/tensor/tape.js'
+import { asStored, FLOATS, normal, relativeError, roundBf16, TOLERANCE, testDevice } from '../support.js'
+
+const device = testDevice()
+const SIZES = [0, 1, 7, 33, 16384, 40001]
+
+describe.each(FLOATS)('%s', (dtype) => {
+  test.each(SIZES)('add, addScaled and scale of %i elements, with gradients', async (n) => {
+    const aData = asStored(normal(1, n, { outliers: 5 }), dtype)
+    const bData = asStored(normal(2, n), dtype)
+    const dyData = asStored(normal(3, n), dtype)
+    const a = device.tensor(aData, [n], dtype)
+    const b = device.tensor(bData, [n], dtype)
+    a.requiresGrad = b.requiresGrad = true
+    const tape = new Tape(device)
+    const sum = add(a, b)
+    const mixed = addScaled(sum, 0.5, b, -3)
+    const y = scale(mixed, 0.25)
+    const [sumRead, mixedRead] = [sum.floats(), mixed.floats()]
+    tape.backward(y, device.tensor(dyData, [n], dtype))
+
+    const wantSum = asStored(
+      aData.map((v, i) => v + bData[i]!),
+      dtype,
+    )
+    const wantMixed = asStored(
+      wantSum.map((v, i) => 0.5 * v - 3 * bData[i]!),
+      dtype,
+    )
+    expect(relativeError(await sumRead, wantSum)).toBeLessThan(1e-7)
+    expect(relativeError(await mixedRead, wantMixed)).toBeLessThan(TOLERANCE[dtype])
+    expect(
+      relativeError(
+        await y.floats(),
+        wantMixed.map((v) => v / 4),
+      ),
+    ).toBeLessThan(TOLERANCE[dtype])
+    expect(
+      relativeError(
+        await a.grad!.floats(),
+        dyData.map((v) => v / 8),
+      ),
+    ).toBeLessThan(TOLERANCE[dtype])
+    expect(
+      relativeError(
+        await b.grad!.floats(),
+        dyData.map((v) => v / 8 - 0.75 * v),
+      ),
+    ).toBeLessThan(TOLERANCE[dtype])
+  })
+
+  test.each(SIZES)('fill of %i elements', async (n) => {
+    expect(relativeError(await fill(device.empty([n], dtype), 1.5).floats(), new Float32Array(n).fill(1.5))).toBe(0)
+  })
+
+  test.each(SIZES)('countNonFinite of %i elements', async (n) => {
+    const data = normal(5, n)
+    for (let i = 0; i < n; i += 11) data[i] = [NaN, Infinity, -Infinity][i % 3]!
+    const found = countNonFinite(device.tensor(data, [n], dtype))
+    expect(await found.item()).toBe(data.filter((x) => !Number.isFinite(x)).length)
+  })
+
+  test.each([
+    [3, 7, 0, 7],
+    [3, 7, 2, 3],
+    [50, 401, 17, 400],
+    [1, 9, 9, 9],
+    [0, 9, 1, 4],
+  ])('columns of [%i, %i] from %i to %i', async (rows, cols, start, end) => {
+    const data = asStored(normal(6, rows * cols), dtype)
+    const width = end - start
+    const dyData = asStored(normal(7, rows * width), dtype)
+    const x = device.tensor(data, [rows, cols], dtype)
+    x.requiresGrad = true
+    const tape = new Tape(device)
+    const y = columns(x, start, end)
+    tape.backward(y, device.tensor(dyData, [rows, width], dtype))
+    const gradient = new Float32Array(rows * cols)
+    const want = new Float32Array(rows * width)
+    for (let r = 0; r < rows; r++) {
+      want.set(data.subarray(r * cols + start, r * cols + end), r * width)
+      gradient.set(dyData.subarray(r * width, (r + 1) * width), r * cols + start)
+    }
+    expect(relativeError(await y.floats(), want)).toBe(0)
+    expect(relativeError(await x.grad!.floats(), gradient)).toBe(0)
+  })
+})
+
+test.each(SIZES)('cast of %i elements rounds to nearest even, its gradient goes back', async (n) => {
+  const data = normal(8, n, { outliers: 5 })
+  const x = device.tensor(data)
+  x.requiresGrad = true
+  const dy = roundBf16(normal(9, n))
+  const tape = new Tape(device)
+  const y = cast(x, 'bfloat16')
+  tape.backward(y, device.tensor(dy, [n], 'bfloat16'))
+  expect(y.dtype).toBe('bfloat16')
+  expect(relativeError(await y.floats(), roundBf16(data))).toBe(0)
+  expect(relativeError(await cast(device.tensor(data, [n], 'bfloat16'), 'float32').floats(), roundBf16(data))).toBe(0)
+  expect(relativeError(await x.grad!.floats(), dy)).toBe(0)
+})
+
+test('cast keeps NaN, infinities, zeros and what rounds up to infinity', async () => {
+  const x = Float32Array.of(NaN, Infinity, -Infinity, -0, 3.4e38, 1.00390625, 1.01171875, 1e-40, -1e-45)
+  const y = await cast(device.tensor(x), 'bfloat16').floats()
+  expect(y).toEqual(roundBf16(x))
+  expect(Array.from(y.slice(0, 7))).toEqual([NaN, Infinity, -Infinity, -0, Infinity, 1, 1.015625])
+})
+
+test('int32: fill and copy', async () => {
+  const x = fill(device.empty([1000], 'int32'), -7)
+  expect(await copyInto(device.empty([1000], 'int32'), x).ints()).toEqual(new Int32Array(1000).fill(-7))
+  expect(() => fill(x, 0.5)).toThrow(DTypeError)
+})
+
+test('operands that do not fit are named', () => {
+  const [a, b] = [device.zeros([2, 3]), device.zeros([3, 2])]
+  expect(() => add(a, b)).toThrow(ShapeError)
+  expect(() => add(a, b)).toThrow('a is [2, 3] but b is [3, 2]')
+  expect(() => add(a, device.zeros([2, 3], 'bfloat16'))).toThrow(DTypeError)
+  expect(() => copyInto(a, b)).toThrow(ShapeError)
+  expect(() => copyInto(device.zeros([2, 3], 'int32'), a)).toThrow(DTypeError)
+  expect(() => cast(device.zeros([2], 'int32'), 'float32')).toThrow(DTypeError)
+  expect(() => columns(a, 1, 4)).toThrow('[1, 4) is not within the last dimension of [2, 3]')
+})
