@@ -80,7 +80,7 @@ export function classification(model: Qwen2, options: { classWeights?: readonly 
     ? device.persistent(() => device.tensor(Float32Array.from(options.classWeights!)))
     : null
   return {
-    parts: ['ce', 'correct'],
+    parts: ['ce', 'correct', 'valid'],
     loss(samples, scale) {
       const { batch } = packed(device, samples)
       const labels = device.tensor(Int32Array.from(samples, (s) => s.label!))

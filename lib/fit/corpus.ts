@@ -33,17 +33,12 @@ const VERDICT: Record<Status, string> = { met: 'Yes', partly: 'In part', notMet:
 
 function aboutRequirement({ requirement, status, evidence }: Finding, random: Random): Question {
   const shown = evidence?.phrase.replace(/\.$/, '')
-  return random.pick<() => Question>([
-    () => ({
-      ask: `Is there ${requirement.short}?`,
-      answer: shown ? `${VERDICT[status]}: ${shown}.` : `${VERDICT[status]}.`,
-    }),
-    () => ({ ask: `What is said about ${requirement.short}?`, answer: shown ? `${shown}.` : 'Nothing.' }),
-    () => ({
-      ask: `Is ${requirement.short} a must?`,
-      answer: requirement.kind === 'must' ? 'Yes, a must.' : 'No, nice to have.',
-    }),
-  ])()
+  const draw = random.float()
+  if (draw < 0.5)
+    return { ask: `Is there ${requirement.short}?`, answer: `${VERDICT[status]}${shown ? `: ${shown}` : ''}.` }
+  if (draw < 0.9) return { ask: `What is said about ${requirement.short}?`, answer: shown ? `${shown}.` : 'Nothing.' }
+  const answer = requirement.kind === 'must' ? 'Yes, a must.' : 'No, nice to have.'
+  return { ask: `Is ${requirement.short} a must?`, answer }
 }
 
 function aboutLists({ prompt, assessment }: GeneratedPair): Question[] {

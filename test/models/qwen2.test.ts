@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { distillation, languageModelling } from '../../lib/distill/objectives.js'
 import { Engine } from '../../lib/generate/engine.js'
-import { loadModel } from '../../lib/models/registry.js'
 import { pack } from '../../lib/models/packed.js'
+import { loadModel } from '../../lib/models/registry.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import type { Sample } from '../../lib/train/batches.js'
-import { relativeError, TOLERANCE, testDevice } from '../support.js'
+import { relativeError, testDevice } from '../support.js'
 
 // Golden data from transformers in float64: test/fixtures/made-with.json says which version.
 const folder = (name: string) => `test/fixtures/models/${name}`
@@ -37,6 +37,13 @@ const KINDS = {
   tvd: 'totalVariation',
 } as const
 
+/**
+ * Rounding the weights of these random models to bfloat16 alone moves the logits by 0.011 and the gradients by 0.021 (measured with float32
+ * arithmetic on rounded weights), so no bfloat16 run can come closer. The bound is what PyTorch's own bfloat16 reaches on the same data.
+ */
+const peer = JSON.parse(readFileSync(folder('bfloat16-peer.json'), 'utf8'))
+const limit = (dtype: 'float32' | 'bfloat16', what: string): number => (dtype === 'float32' ? 2e-5 : peer[what])
+
 describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (dtype) => {
   const load = (name: string, trainable = false) =>
     loadModel(device, folder(name), { trainable, weights: dtype, activations: dtype })
@@ -48,7 +55,7 @@ describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (
       samples.map((s) => s.ids),
     )
     const logits = await model.logits(model.forward(batch)).floats()
-    expect(relativeError(logits, golden.logits!.data as Float32Array)).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(logits, golden.logits!.data as Float32Array)).toBeLessThan(limit(dtype, 'logits'))
     model.dispose()
   })
 
@@ -73,15 +80,15 @@ describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (
 
   test('cross entropy and every gradient of it', async () => {
     const { means, errors } = await gradients('grad.ce', 'ce')
-    expect(Math.abs(means.ce! / expected.ce - 1)).toBeLessThan(TOLERANCE[dtype])
-    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(TOLERANCE[dtype])
+    expect(Math.abs(means.ce! / expected.ce - 1)).toBeLessThan(limit(dtype, 'logits'))
+    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(limit(dtype, 'grad.ce'))
   })
 
   test.each(Object.keys(KINDS) as (keyof typeof KINDS)[])('0.1 CE + 0.9 %s and every gradient of it', async (kind) => {
     const { means, errors } = await gradients(`grad.${kind}`, kind)
-    expect(Math.abs(means.kd! / expected[`kd.${kind}`].kd - 1)).toBeLessThan(TOLERANCE[dtype])
-    expect(Math.abs(means.loss! / expected[`kd.${kind}`].loss - 1)).toBeLessThan(TOLERANCE[dtype])
-    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(TOLERANCE[dtype])
+    expect(Math.abs(means.kd! / expected[`kd.${kind}`].kd - 1)).toBeLessThan(limit(dtype, 'logits'))
+    expect(Math.abs(means.loss! / expected[`kd.${kind}`].loss - 1)).toBeLessThan(limit(dtype, 'logits'))
+    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(limit(dtype, `grad.${kind}`))
   })
 })
 
@@ -103,7 +110,11 @@ test('greedy continuations, all sequences batched together', async () => {
 describe('sequence classification', () => {
   const classes = readSafetensorsSync(`${folder('qwen2-seqcls')}/expected.safetensors`)
   test.each(['float32', 'bfloat16'] as const)('logits, loss and every gradient in %s', async (dtype) => {
-    const model = await loadModel(device, folder('qwen2-seqcls'), { trainable: true, weights: dtype, activations: dtype })
+    const model = await loadModel(device, folder('qwen2-seqcls'), {
+      trainable: true,
+      weights: dtype,
+      activations: dtype,
+    })
     const batch = pack(
       device,
       samplesOf(classes).map((s) => s.ids),
@@ -115,11 +126,13 @@ describe('sequence classification', () => {
     const { loss } = crossEntropy(logits, labels, { scale: 1 / labels.size })
     tape.backward(loss)
     const { ce } = JSON.parse(readFileSync(`${folder('qwen2-seqcls')}/expected.json`, 'utf8'))
-    expect(relativeError(await logitValues, classes.logits!.data as Float32Array)).toBeLessThan(TOLERANCE[dtype])
-    expect(Math.abs((await loss.item()) / ce - 1)).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(await logitValues, classes.logits!.data as Float32Array)).toBeLessThan(
+      limit(dtype, 'seqcls.logits'),
+    )
+    expect(Math.abs((await loss.item()) / ce - 1)).toBeLessThan(limit(dtype, 'seqcls.logits'))
     for (const [name, parameter] of model.parameters) {
       const error = relativeError(await parameter.grad!.floats(), classes[`grad.ce.${name}`]!.data as Float32Array)
-      expect(error, name).toBeLessThan(TOLERANCE[dtype])
+      expect(error, name).toBeLessThan(limit(dtype, 'seqcls.grad.ce'))
     }
     model.dispose()
   })
