@@ -70,20 +70,7 @@ function pack(rows: readonly RowSampling[]) {
   const cuPrevious = new Int32Array(rows.length + 1)
   const penalised = rows.map((r) => ((r.repetitionPenalty ?? 1) === 1 ? [] : (r.previous ?? [])))
   rows.forEach((row, i) => {
-    const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0, sequence = 0, step = 0 } = row
-    expectIn(i, 'temperature', temperature, temperature >= 0 && temperature <= 1e6, 'a number from 0 to 1e6')
-    expectIn(i, 'topP', topP, topP > 0 && topP <= 1, 'a number above 0 and up to 1')
-    expectIn(
-      i,
-      'repetitionPenalty',
-      repetitionPenalty,
-      repetitionPenalty >= 1e-3 && repetitionPenalty <= 1e3,
-      'a number from 0.001 to 1000',
-    )
-    expectIn(i, 'topK', topK, isCount(topK) && topK < 2 ** 31, 'an integer of 0 or more')
-    expectIn(i, 'seed', seed, Number.isSafeInteger(seed), 'an integer of up to 53 bits')
-    expectIn(i, 'sequence', sequence, isCount(sequence) && sequence < 2 ** 32, 'an integer of 0 or more, below 2^32')
-    expectIn(i, 'step', step, isCount(step) && step < 2 ** 32, 'an integer of 0 or more, below 2^32')
+    const { temperature, topK, topP, repetitionPenalty, seed, sequence, step } = checkSampling(row, `row ${i}`)
     settings.set([temperature, topP, repetitionPenalty], i * 3)
     draws.set([topK, seed, Math.floor(seed / 2 ** 32), sequence, step], i * 5)
     cuPrevious[i + 1] = cuPrevious[i]! + penalised[i]!.length
@@ -96,8 +83,25 @@ function pack(rows: readonly RowSampling[]) {
   return { settings, draws, cuPrevious, previous }
 }
 
-const isCount = (x: number): boolean => Number.isInteger(x) && x >= 0
-
-function expectIn(row: number, name: string, value: number, fine: boolean, what: string): void {
-  if (!fine) throw new ArgumentError(`sample: ${name} of row ${row} is ${value}; give ${what}`)
+/**
+ * Fills in the defaults of a row's settings and checks their ranges.
+ * @param what whose settings these are, for the message
+ * @throws ArgumentError naming the setting that is out of range
+ */
+export function checkSampling(settings: RowSampling, what: string): Required<Omit<RowSampling, 'previous'>> {
+  const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0, sequence = 0, step = 0 } = settings
+  const expect = (name: string, value: number, fine: boolean, range: string) => {
+    if (!fine) throw new ArgumentError(`sample: ${name} of ${what} is ${value}; give ${range}`)
+  }
+  const penaltyFits = repetitionPenalty >= 1e-3 && repetitionPenalty <= 1e3
+  expect('temperature', temperature, temperature >= 0 && temperature <= 1e6, 'a number from 0 to 1e6')
+  expect('topP', topP, topP > 0 && topP <= 1, 'a number above 0 and up to 1')
+  expect('repetitionPenalty', repetitionPenalty, penaltyFits, 'a number from 0.001 to 1000')
+  expect('topK', topK, isCount(topK) && topK < 2 ** 31, 'an integer of 0 or more')
+  expect('seed', seed, Number.isSafeInteger(seed), 'an integer of up to 53 bits')
+  expect('sequence', sequence, isCount(sequence) && sequence < 2 ** 32, 'an integer of 0 or more, below 2^32')
+  expect('step', step, isCount(step) && step < 2 ** 32, 'an integer of 0 or more, below 2^32')
+  return { temperature, topK, topP, repetitionPenalty, seed, sequence, step }
 }
+
+const isCount = (x: number): boolean => Number.isInteger(x) && x >= 0
