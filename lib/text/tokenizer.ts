@@ -91,6 +91,11 @@ export class Tokenizer {
     return new Tokenizer(await readTokenizerFiles(folder))
   }
 
+  /** Id of every entry of the vocabulary, added tokens included. */
+  vocabulary(): ReadonlyMap<string, number> {
+    return this.inner.get_vocab()
+  }
+
   /** Id of a token by its vocabulary entry, or undefined. */
   tokenToId(token: string): number | undefined {
     return this.inner.token_to_id(token)
