@@ -156,7 +156,7 @@ async function fileError(error: unknown, path: string): Promise<unknown> {
   if (!code) return error
   const kept = 'nothing was changed'
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    const message = `${path}: the disk is full (${await freeSpace(path)}); ${kept}. Free some space or write to another disk`
+    const message = `${path}: the disk is full: it does not fit into ${await freeSpace(path)}; ${kept}. Free some space or write to another disk`
     return new FileError('ERR_DISK_FULL', message, path, { cause: error })
   }
   const reason = (error as Error).message
@@ -167,8 +167,8 @@ async function fileError(error: unknown, path: string): Promise<unknown> {
 async function freeSpace(path: string): Promise<string> {
   try {
     const { bavail, bsize } = await statfs(dirname(resolve(path)))
-    return `${((bavail * bsize) / 2 ** 20).toFixed(1)} MiB free`
+    return `the ${((bavail * bsize) / 2 ** 20).toFixed(1)} MiB that are free`
   } catch {
-    return 'free space unknown'
+    return 'the space that is free'
   }
 }

@@ -51,7 +51,7 @@ describe('writeFileAtomic', () => {
     expect(error).toBeInstanceOf(FileError)
     expect(error).toMatchObject({ code: 'ERR_DISK_FULL', file: join(root, 'a') })
     expect((error as Error).message).toMatch(
-      /the disk is full \([\d.]+ MiB free\); nothing was changed\. Free some space/,
+      /the disk is full: it does not fit into the [\d.]+ MiB that are free; nothing was changed\. Free some space/,
     )
     expect(text('a')).toBe('old')
     expect(readdirSync(root)).toEqual(['a'])

@@ -158,9 +158,9 @@ export function openSafetensors(device: Device, path: string): SafetensorsFile {
   const descriptor = openFile(path)
   try {
     const header = readHeader(descriptor, path)
-    const { bytes, ino } = fileIdentity(fstatSync(descriptor))
+    const { size, ino } = fstatSync(descriptor)
     const mapping = device.mapFile(path)
-    if (mapping.bytes !== bytes || statSync(path).ino !== ino) {
+    if (mapping.bytes !== size || statSync(path).ino !== ino) {
       mapping.unmap()
       throw new CheckpointError('ERR_CHECKPOINT_READ', path, 'it was replaced while it was being opened; open it again')
     }
@@ -170,8 +170,6 @@ export function openSafetensors(device: Device, path: string): SafetensorsFile {
     throw error
   }
 }
-
-const fileIdentity = ({ size, ino }: { size: number; ino: number }) => ({ bytes: size, ino })
 
 function openFile(path: string): number {
   try {
