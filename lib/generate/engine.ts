@@ -4,24 +4,13 @@ import type { Attend, Qwen2 } from '../models/qwen2.js'
 import { attention } from '../ops/attention.js'
 import { cacheWrite, pagedAttention } from '../ops/pagedAttention.js'
 import { lastToken } from '../ops/pooling.js'
-import { sample } from '../ops/sampling.js'
+import { checkSampling, type RowSampling, sample } from '../ops/sampling.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { BLOCK_SIZE, BlockPool } from './blocks.js'
 import { Scheduler, type Sequence } from './scheduler.js'
 
-/** How to choose tokens. */
-export interface SamplingOptions {
-  /** 0 (the default): always the most likely token. */
-  temperature?: number
-  /** Keep the k most likely tokens; 0: all. */
-  topK?: number
-  /** Keep the most likely tokens that together have this probability; 1: all. */
-  topP?: number
-  /** Logits of tokens already seen are divided by it when positive, multiplied when negative; 1: off. */
-  repetitionPenalty?: number
-  /** Seeds this sequence's choices: the same whatever else is in the batch. */
-  seed?: number
-}
+/** How to choose tokens; see RowSampling. The seed gives a sequence the same draws whatever else is in the batch. */
+export type SamplingOptions = Pick<RowSampling, 'temperature' | 'topK' | 'topP' | 'repetitionPenalty' | 'seed'>
 
 /** What to generate. */
 export interface GenerateOptions extends SamplingOptions {
@@ -34,7 +23,7 @@ export interface GenerateOptions extends SamplingOptions {
 /** One generated token. */
 export interface GeneratedToken {
   id: number
-  /** Natural-log probability under the distribution it was drawn from. */
+  /** Natural logarithm of its probability under the model's own distribution: before penalty, temperature and truncation. */
   logProbability: number
 }
 
@@ -48,6 +37,17 @@ export interface EngineOptions {
   maxPrefillTokens?: number
   /** Ids at and above are never sampled: the tokenizer's size where the model's vocabulary is padded. */
   vocabularyLimit?: number
+  /** Called after every step, for metrics. */
+  onStep?: (step: EngineStep) => void
+}
+
+/** What one forward pass of the engine did. */
+export interface EngineStep {
+  /** Whether it computed prompts; otherwise one token for each running sequence. */
+  prefill: boolean
+  sequences: number
+  /** Tokens that went through the model. */
+  tokens: number
 }
 
 interface Request extends Sequence {
@@ -69,6 +69,8 @@ export class Engine {
   readonly #scheduler: Scheduler<Request>
   readonly #caches: { k: Tensor; v: Tensor }[]
   readonly #limit: number
+  readonly #onStep: (step: EngineStep) => void
+  readonly #requests = new Set<Request>()
   #loop: Promise<void> | null = null
   #disposed = false
 
@@ -78,6 +80,7 @@ export class Engine {
     const pool = new BlockPool(BlockPool.needed(options.cacheTokens ?? 8192))
     this.#scheduler = new Scheduler(pool, options.maxPrefillTokens ?? 4096, options.maxSequences ?? 64)
     this.#limit = Math.min(options.vocabularyLimit ?? vocabSize, vocabSize)
+    this.#onStep = options.onStep ?? (() => {})
     const shape = [pool.total, BLOCK_SIZE, kvHeads, headDim]
     this.#caches = model.device.persistent(() =>
       Array.from({ length: layers }, () => ({
@@ -92,12 +95,26 @@ export class Engine {
     return { waiting: this.#scheduler.waiting, running: this.#scheduler.running }
   }
 
+  /** Tokens that the KV cache has room for, and those in blocks that no sequence holds. */
+  get cache(): { tokens: number; free: number } {
+    const { total, free } = this.#scheduler.pool
+    return { tokens: total * BLOCK_SIZE, free: free * BLOCK_SIZE }
+  }
+
   /**
    * Continues a prompt, token by token. Leaving the loop, or aborting the signal, ends the sequence and frees its cache.
-   * @throws LanternError ERR_PROMPT for an empty prompt or one that does not fit cache or positions
+   * @throws LanternError, at once: ERR_PROMPT for a prompt that is empty, does not fit cache or positions, or holds ids that the model does
+   *   not have; ERR_ARGUMENT for a setting out of range; ERR_CLOSED after dispose(). While iterating: the signal's reason, ERR_CLOSED, or
+   *   what failed on the device
    */
-  async *generate(prompt: ArrayLike<number>, options: GenerateOptions): AsyncGenerator<GeneratedToken> {
+  generate(prompt: ArrayLike<number>, options: GenerateOptions): AsyncGenerator<GeneratedToken> {
     this.#check(prompt, options)
+    return this.#generate(prompt, options)
+  }
+
+  async *#generate(prompt: ArrayLike<number>, options: GenerateOptions): AsyncGenerator<GeneratedToken> {
+    options.signal?.throwIfAborted()
+    this.#assertOpen()
     const { eosTokenId } = this.#model.config
     const stop = options.stop ?? (eosTokenId === null ? [] : [eosTokenId].flat())
     const arrived: (GeneratedToken | null)[] = []
@@ -116,12 +133,9 @@ export class Engine {
         wake()
       },
     }
-    const abort = () => {
-      this.#scheduler.remove(request)
-      request.deliver(null, options.signal?.reason)
-    }
-    options.signal?.throwIfAborted()
+    const abort = () => this.#finish(request, options.signal?.reason)
     options.signal?.addEventListener('abort', abort, { once: true })
+    this.#requests.add(request)
     this.#scheduler.add(request)
     this.#loop ??= this.#run()
     try {
@@ -139,12 +153,15 @@ export class Engine {
       }
     } finally {
       options.signal?.removeEventListener('abort', abort)
-      this.#scheduler.remove(request)
+      this.#finish(request)
     }
   }
 
-  #check(prompt: ArrayLike<number>, { maxTokens }: GenerateOptions): void {
-    const { maxPositionEmbeddings } = this.#model.config
+  #check(prompt: ArrayLike<number>, options: GenerateOptions): void {
+    this.#assertOpen()
+    checkSampling(options, 'the request')
+    const { maxTokens } = options
+    const { maxPositionEmbeddings, vocabSize } = this.#model.config
     const room = Math.min(maxPositionEmbeddings, this.#scheduler.pool.total * BLOCK_SIZE)
     if (prompt.length === 0) throw new LanternError('ERR_PROMPT', 'the prompt has no tokens; give at least one')
     if (!Number.isInteger(maxTokens) || maxTokens < 1)
@@ -154,6 +171,18 @@ export class Engine {
         'ERR_PROMPT',
         `${prompt.length} prompt tokens and ${maxTokens} new ones do not fit ${room} (positions and KV cache); shorten the prompt, lower maxTokens or raise cacheTokens`,
       )
+    for (let i = 0; i < prompt.length; i++) {
+      const id = prompt[i]!
+      if (!Number.isInteger(id) || id < 0 || id >= vocabSize)
+        throw new LanternError(
+          'ERR_PROMPT',
+          `token ${i} of the prompt is ${id}, but the model has the ids 0 to ${vocabSize - 1}; encode the prompt with the tokenizer of the model`,
+        )
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#disposed) throw closed()
   }
 
   async #run(): Promise<void> {
@@ -171,19 +200,30 @@ export class Engine {
   }
 
   async #step(prefill: boolean, sequences: Request[]): Promise<void> {
-    const tokens = this.#enqueue(prefill, sequences)
-    const [ids, logProbabilities] = await Promise.all([tokens.ids.ints(), tokens.logProbabilities.floats()])
-    tokens.ids.dispose()
-    tokens.logProbabilities.dispose()
-    sequences.forEach((s, i) => {
-      if (s.blocks.length === 0) return // left meanwhile
+    const tokens = sequences.reduce((n, s) => n + s.ids.length - s.cached, 0)
+    const [ids, logProbabilities] = await this.#drawn(this.#enqueue(prefill, sequences))
+    this.#onStep({ prefill, sequences: sequences.length, tokens })
+    for (const [i, s] of sequences.entries()) {
+      if (s.blocks.length === 0) continue // left meanwhile
       s.cached = s.ids.length
       const id = ids[i]!
-      if (s.stop.has(id)) return this.#finish(s)
+      if (s.stop.has(id)) {
+        this.#finish(s)
+        continue
+      }
       s.ids.push(id)
       s.deliver({ id, logProbability: logProbabilities[i]! })
       if (s.ids.length - s.promptLength >= s.options.maxTokens) this.#finish(s)
-    })
+    }
+  }
+
+  async #drawn(drawn: { ids: Tensor; logProbabilities: Tensor }): Promise<[Int32Array, Float32Array]> {
+    try {
+      return await Promise.all([drawn.ids.ints(), drawn.logProbabilities.floats()])
+    } finally {
+      drawn.ids.dispose()
+      drawn.logProbabilities.dispose()
+    }
   }
 
   /** Forward pass over the new tokens of all sequences, and a token for each. Synchronous: nothing else can open a scope in between. */
@@ -200,7 +240,7 @@ export class Engine {
     const slotMapping = device.tensor(slots)
     const maxBlocks = Math.max(...sequences.map((s) => s.blocks.length))
     const tables = new Int32Array(sequences.length * maxBlocks)
-    sequences.forEach((s, i) => tables.set(s.blocks, i * maxBlocks))
+    for (const [i, s] of sequences.entries()) tables.set(s.blocks, i * maxBlocks)
     const blockTables = device.tensor(tables, [sequences.length, maxBlocks])
     const contextLens = device.tensor(Int32Array.from(sequences, (s) => s.ids.length))
     const { heads, kvHeads, headDim } = config
@@ -237,13 +277,15 @@ export class Engine {
   }
 
   #finish(s: Request, error?: unknown): void {
+    this.#requests.delete(s)
     this.#scheduler.remove(s)
     s.deliver(null, error)
   }
 
-  /** Ends all sequences and gives the cache back. */
+  /** Ends all sequences with ERR_CLOSED and gives the cache back. */
   dispose(): void {
     this.#disposed = true
+    for (const s of [...this.#requests]) this.#finish(s, closed())
     for (const { k, v } of this.#caches) {
       k.dispose()
       v.dispose()
@@ -254,3 +296,5 @@ export class Engine {
     this.dispose()
   }
 }
+
+const closed = () => new LanternError('ERR_CLOSED', 'the engine was disposed of; make another one for its model')
