@@ -9,12 +9,17 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, rename } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FileError } from '../lib/errors.js'
 import { replaceDirectory, restoreDirectory, writeFileAtomic, writeStreamAtomic } from '../lib/files.js'
+
+vi.mock('node:fs/promises', async (original) => {
+  const actual = await original<typeof import('node:fs/promises')>()
+  return { ...actual, rename: vi.fn(actual.rename) }
+})
 
 let root = ''
 beforeEach(() => {
@@ -121,6 +126,17 @@ describe('replaceDirectory', () => {
     const path = join(root, 'model')
     const writing = replaceDirectory(path, (directory) => writeFileAtomic(join(directory, 'file'), 'new'))
     await expect(writing).rejects.toMatchObject({ code: 'ERR_DISK_FULL', file: path })
+    expect(text('model', 'file')).toBe('old')
+    expect(readdirSync(root)).toEqual(['model'])
+  })
+
+  it('puts the old directory back when the new one cannot take its name', async () => {
+    await replaceDirectory(join(root, 'model'), fill('old'))
+    const failure = Object.assign(new Error('EIO: i/o error, rename'), { code: 'EIO', syscall: 'rename' })
+    const original = vi.mocked(rename).getMockImplementation()!
+    vi.mocked(rename).mockImplementationOnce(original).mockRejectedValueOnce(failure)
+    const writing = replaceDirectory(join(root, 'model'), fill('new'))
+    await expect(writing).rejects.toMatchObject({ code: 'ERR_FILE_WRITE', cause: failure })
     expect(text('model', 'file')).toBe('old')
     expect(readdirSync(root)).toEqual(['model'])
   })
