@@ -1,11 +1,12 @@
 /**
  * Aborts at the first Ctrl-C (or SIGTERM), so that the work in hand is saved and the command leaves cleanly; the second one ends at once.
+ * @param doing what happens now, for the message
  */
-export function interruptible(): AbortSignal {
+export function interruptible(doing = 'saving and leaving after this step'): AbortSignal {
   const controller = new AbortController()
   const stop = (signal: NodeJS.Signals) => {
     if (controller.signal.aborted) process.exit(130)
-    console.error(`\n${signal}: saving and leaving after this step; once more to leave at once`)
+    console.error(`\n${signal}: ${doing}; once more to leave at once`)
     controller.abort()
   }
   process.on('SIGINT', stop)

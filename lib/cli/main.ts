@@ -1,17 +1,39 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
-import { LanternError } from '../errors.js'
+import { classifyTrainCommand } from './classifyTrain.js'
+import { dataCommand } from './data.js'
+import { distillCommand } from './distill.js'
+import { doctorCommand } from './doctor.js'
+import { evalCommand } from './eval.js'
+import { generateCommand } from './generate.js'
 import { pretrainCommand } from './pretrain.js'
+import { trainCommand } from './train.js'
+import { version } from './version.js'
 
-const program = new Command('lantern').description(
-  'Distil a large language model into small ones that rate and explain how well a person fits a job.',
-)
+const program = new Command('lantern')
+  .description('Distil a large language model into small ones that rate and explain how well a person fits a job.')
+  .version(version)
+  .configureHelp({ helpWidth: Math.max(100, process.stdout.columns ?? 0) })
+  .showHelpAfterError('(--help tells more)')
+  .addHelpText(
+    'after',
+    `
+Exit codes: 0 done, 1 an error, 130 interrupted (training has saved a checkpoint; go on with --resume).
+Environment: LANTERN_THREADS and LANTERN_CPU choose threads and instruction set; LANTERN_DEBUG=1 shows where an error came from.`,
+  )
+dataCommand(program)
 pretrainCommand(program)
+trainCommand(program)
+distillCommand(program)
+classifyTrainCommand(program)
+evalCommand(program)
+generateCommand(program)
+doctorCommand(program)
 
 try {
   await program.parseAsync()
 } catch (error) {
-  if (!(error instanceof LanternError)) throw error
-  console.error(`${error.name}: ${error.message}`)
+  console.error(error instanceof Error ? `${error.name}: ${error.message}` : String(error))
+  if (process.env.LANTERN_DEBUG === '1' && error instanceof Error) console.error(error.stack)
   process.exitCode = 1
 }

@@ -1,0 +1,62 @@
+import type { Command } from 'commander'
+import type { z } from 'zod'
+import { classification } from '../distill/objectives.js'
+import { LEVELS, levelSample } from '../distill/samples.js'
+import { openFolder } from '../models/folder.js'
+import { loadModel } from '../models/registry.js'
+import { Tokenizer } from '../text/tokenizer.js'
+import { checkSettings, defineCommand } from './command.js'
+import { interruptible } from './interrupt.js'
+import { runSettings, trainingSettings } from './settings.js'
+import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
+
+const schema = runSettings.extend({ training: trainingSettings.prefault({}) })
+
+/** Settings of `lantern classify-train`. */
+export type ClassifyTrainSettings = z.input<typeof schema>
+
+/** `lantern classify-train`: the classifier that rates a fit. */
+export function classifyTrainCommand(program: Command): void {
+  defineCommand(program, {
+    name: 'classify-train',
+    description: `train a classifier that rates a fit ${LEVELS.join(', ')}: a new head on the model's last token, all weights trained`,
+    schema,
+    configFile: true,
+    examples: 'Example: lantern classify-train --model assets/student --data data --out runs/classifier --epochs 2',
+    run: async (settings) => exitCodeOf(await classifyTrain(settings, { print: console.log, signal: interruptible() })),
+  })
+}
+
+/**
+ * Trains a classifier of fit levels from a language model, or further from a classifier.
+ * @throws LanternError for settings, data or models that do not fit, and for training that diverges
+ */
+export async function classifyTrain(input: ClassifyTrainSettings, context: TrainingContext): Promise<TrainingResult> {
+  const settings = checkSettings('classify-train', schema, input)
+  const { precision, seed } = settings.training
+  return withDevice(context, async (device) => {
+    const tokenizer = await Tokenizer.fromFolder(settings.model)
+    const folder = await openFolder(device, settings.model)
+    folder.verify() // only the new head may be missing, and nothing else is to be filled in
+    folder.close()
+    using model = await loadModel(device, settings.model, {
+      trainable: true,
+      weights: precision,
+      activations: precision,
+      config: { numLabels: LEVELS.length, id2label: LEVELS },
+      initialiseMissing: seed,
+    })
+    return runInFolder(
+      device,
+      {
+        command: 'classify-train',
+        settings,
+        tokenizer,
+        model,
+        objective: classification(model),
+        encode: ({ prompt, level }) => levelSample(tokenizer, prompt, level),
+      },
+      context,
+    )
+  })
+}

@@ -1,0 +1,167 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { z } from 'zod'
+import { loadConfig } from '../config/config.js'
+import { explainIssue } from '../config/explain.js'
+import { ConfigError } from '../errors.js'
+
+/** Takes one line of output. */
+export type Print = (line: string) => void
+
+/** A command whose flags, defaults, help and configuration file all come from one schema. */
+export interface CommandDefinition<S extends z.ZodObject> {
+  name: string
+  description: string
+  /**
+   * Sections and values. A value's `describe()` text is its help; `meta({ argument })` names its placeholder. The last key of the path is
+   * the flag, `training.batchSize` is `--batch-size`, so keys must be unique over all sections.
+   */
+  schema: S
+  /** Offer `--config FILE`: a YAML or JSON document of the schema, which flags override. */
+  configFile?: boolean
+  /** Text after the list of options. */
+  examples?: string
+  /** Does the work; resolves to the exit code. */
+  run(settings: z.output<S>): Promise<number>
+}
+
+/** Adds a command to the program. */
+export function defineCommand<S extends z.ZodObject>(program: Command, definition: CommandDefinition<S>): void {
+  const { name, description, schema, configFile = false, examples, run } = definition
+  const command = program.command(name).description(description)
+  if (configFile)
+    command.option(
+      '--config <file>',
+      `YAML or JSON file of the settings below, in sections: ${sectionsOf(schema).join(', ')}; flags override it`,
+    )
+  for (const value of valuesOf(schema)) command.addOption(flagOf(value))
+  if (examples) command.addHelpText('after', `\n${examples}`)
+  command.action(async (flags: Record<string, unknown>) => {
+    const code = await run(await readSettings(`lantern ${name}`, schema, flags))
+    if (code) process.exitCode = code
+  })
+}
+
+/** Checks settings given as an object and fills in the defaults. @throws ConfigError naming every setting that does not fit */
+export function checkSettings<S extends z.ZodObject>(source: string, schema: S, settings: unknown): z.output<S> {
+  const result = schema.safeParse(settings)
+  if (result.success) return result.data
+  const problems = result.error.issues
+    .flatMap((issue) => explainIssue(issue, settings))
+    .map(({ path, message }) => {
+      const flag = flagName(String(path.at(-1)))
+      const missing =
+        path.reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], settings) ===
+        undefined
+      return { path: path.join('.'), message: missing ? `is missing; pass ${flag}` : message }
+    })
+  const lines = problems.map(({ path, message }) => `${source}: ${path} ${message}`)
+  throw new ConfigError('CONFIG_INVALID', lines.join('\n'), source, problems)
+}
+
+/** Defaults, under the file of `--config`, under the flags. */
+async function readSettings<S extends z.ZodObject>(
+  source: string,
+  schema: S,
+  flags: Record<string, unknown>,
+): Promise<z.output<S>> {
+  const merged: Record<string, unknown> =
+    typeof flags.config === 'string' ? await loadConfig(flags.config, withoutDefaults(schema)) : {}
+  for (const { path, key } of valuesOf(schema)) {
+    if (flags[key] === undefined) continue
+    let section = merged
+    for (const step of path) {
+      section[step] ??= {}
+      section = section[step] as Record<string, unknown>
+    }
+    section[key] = flags[key]
+  }
+  return checkSettings(source, schema, merged)
+}
+
+interface Value {
+  /** The sections that it is in. */
+  path: string[]
+  key: string
+  /** Without default and optional. */
+  schema: z.ZodType
+  help: string
+  argument: string | undefined
+  fallback: unknown
+}
+
+function valuesOf(schema: z.ZodObject, path: string[] = []): Value[] {
+  return Object.entries(schema.shape).flatMap(([key, field]: [string, z.ZodType]): Value[] => {
+    const { inner, fallback } = unwrap(field)
+    if (inner instanceof z.ZodObject) return valuesOf(inner, [...path, key])
+    const meta = field.meta()
+    return [
+      {
+        path,
+        key,
+        schema: inner,
+        help: meta?.description ?? '',
+        argument: meta?.argument as string | undefined,
+        fallback,
+      },
+    ]
+  })
+}
+
+const sectionsOf = (schema: z.ZodObject): string[] =>
+  Object.entries(schema.shape).map(([key, field]: [string, z.ZodType]) => {
+    const { inner } = unwrap(field)
+    return inner instanceof z.ZodObject ? `${key}: {...}` : key
+  })
+
+/** The schema inside its wrappers, and the default among them. */
+function unwrap(schema: z.ZodType): { inner: z.ZodType; fallback: unknown } {
+  let inner = schema
+  let fallback: unknown
+  for (;;) {
+    if (inner instanceof z.ZodDefault) fallback = inner.def.defaultValue
+    else if (!(inner instanceof z.ZodOptional || inner instanceof z.ZodPrefault)) return { inner, fallback }
+    inner = inner.def.innerType as z.ZodType
+  }
+}
+
+/** The same schema with nothing required and nothing filled in: what a file may leave to the flags. */
+function withoutDefaults(schema: z.ZodObject): z.ZodObject<Record<string, z.ZodOptional<z.ZodType>>> {
+  const fields = Object.entries(schema.shape).map(([key, field]: [string, z.ZodType]) => {
+    const { inner } = unwrap(field)
+    return [key, (inner instanceof z.ZodObject ? withoutDefaults(inner) : inner).optional()]
+  })
+  return z.object(Object.fromEntries(fields))
+}
+
+const flagName = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+
+function flagOf({ path, key, schema, help, argument, fallback }: Value): Option {
+  const shown = fallback === undefined || fallback === false ? '' : ` (default: ${String(fallback)})`
+  if (schema instanceof z.ZodBoolean) return new Option(flagName(key), `${help}${shown}`)
+  const choices = schema instanceof z.ZodEnum ? schema.options.map(String) : undefined
+  const option = new Option(
+    `${flagName(key)} <${argument ?? placeholder(schema)}>`,
+    `${help}${choices ? `: ${choices.join(', ')}` : ''}${shown}`,
+  )
+  if (path.length > 0) option.helpGroup(`${path.join('.')}:`)
+  return option.argParser((text) => {
+    const value = parseFlag(schema, text)
+    const result = schema.safeParse(value)
+    if (result.success) return result.data
+    throw new InvalidArgumentError(`It ${explainIssue(result.error.issues[0]!, value)[0]!.message}.`)
+  })
+}
+
+function placeholder(schema: z.ZodType): string {
+  if (schema instanceof z.ZodNumber) return schema.isInt ? 'n' : 'x'
+  if (schema instanceof z.ZodTuple) return schema.def.items.map(() => 'x').join(',')
+  return schema instanceof z.ZodEnum ? 'name' : 'text'
+}
+
+/** The text of a flag as the value that a file would hold. */
+function parseFlag(schema: z.ZodType, text: string): unknown {
+  if (schema instanceof z.ZodNumber) return text.trim() === '' || Number.isNaN(Number(text)) ? text : Number(text)
+  if (schema instanceof z.ZodTuple)
+    return text.split(',').map((part) => parseFlag(schema.def.items[0] as z.ZodType, part))
+  return text
+}

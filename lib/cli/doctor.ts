@@ -1,0 +1,148 @@
+import { readFileSync } from 'node:fs'
+import { freemem, totalmem } from 'node:os'
+import type { Command } from 'commander'
+import { z } from 'zod'
+import { AddonError } from '../errors.js'
+import { linear } from '../ops/linear.js'
+import { Device } from '../tensor/device.js'
+import type { AddonInfo } from '../tensor/native.js'
+import { defineCommand, type Print } from './command.js'
+import { measurePeak } from './peak.js'
+import { version } from './version.js'
+
+/** What `lantern doctor` finds. */
+export interface DoctorReport {
+  version: string
+  node: string
+  platform: string
+  /** Null when the addon does not load. */
+  addon: AddonInfo | null
+  threads: number | null
+  /** Bytes; `limit` is what the process may take where that is less than all. */
+  memory: { total: number; free: number; limit: number | null; hugePages: string }
+  /** Measured: float32 operations a second of a matrix product, bytes a second that one row times a matrix reads. */
+  measured: { matrixPeak: number; readBandwidth: number } | null
+  /** What to do about what is off, one sentence each. */
+  advice: string[]
+}
+
+/** `lantern doctor`: what this machine offers and what is used of it. */
+export function doctorCommand(program: Command): void {
+  defineCommand(program, {
+    name: 'doctor',
+    description: 'tell what this machine offers, what is used of it and why, and what to do if something is off',
+    schema: z.object({}),
+    run: async () => ((await doctor(console.log)).addon === null ? 1 : 0),
+  })
+}
+
+/** Examines the machine; takes about a second. */
+export async function doctor(print: Print): Promise<DoctorReport> {
+  const report: DoctorReport = {
+    version,
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+    addon: null,
+    threads: null,
+    memory: memory(),
+    measured: null,
+    advice: [],
+  }
+  try {
+    report.addon = Device.describe()
+    const device = Device.open()
+    report.threads = device.threads
+    report.measured = { matrixPeak: await measurePeak(device), readBandwidth: await measureReadBandwidth(device) }
+    await device.close()
+  } catch (error) {
+    if (!(error instanceof AddonError)) throw error
+    report.advice.push(error.message)
+  }
+  report.advice.push(...adviceOn(report))
+  for (const line of reportLines(report)) print(line)
+  return report
+}
+
+const HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled'
+
+function memory(): DoctorReport['memory'] {
+  const limit = process.constrainedMemory() ?? 0
+  const total = totalmem()
+  return { total, free: freemem(), limit: limit > 0 && limit < total ? limit : null, hugePages: hugePages() }
+}
+
+/** `always`, `madvise` or `never`; `unknown` where the system does not tell. */
+function hugePages(): string {
+  try {
+    return /\[(\w+)\]/.exec(readFileSync(HUGE_PAGES, 'utf8'))?.[1] ?? 'unknown'
+  } catch {
+    return 'unknown'
+  }
+}
+
+/** Bytes a second: one row times a float32 matrix of 128 MiB, which no cache holds, as generation of a single text reads its weights. */
+async function measureReadBandwidth(device: Device): Promise<number> {
+  using scope = device.scope()
+  const [rows, cols] = [16384, 2048]
+  const weight = scope.keep(device.zeros([rows, cols]))
+  const x = scope.keep(device.zeros([1, cols]))
+  let best = Number.POSITIVE_INFINITY
+  for (let i = 0; i < 5; i++) {
+    await device.synchronize()
+    const started = performance.now()
+    const y = linear(x, weight)
+    await device.synchronize()
+    best = Math.min(best, performance.now() - started)
+    y.dispose()
+  }
+  weight.dispose()
+  x.dispose()
+  return (rows * cols * 4) / (best / 1000)
+}
+
+function adviceOn({ addon, threads, memory }: DoctorReport): string[] {
+  const advice: string[] = []
+  if (addon && threads !== null && threads < addon.hardwareThreads)
+    advice.push(`only ${threads} of ${addon.hardwareThreads} threads are used: unset LANTERN_THREADS`)
+  const best = addon?.instructionSets.find(({ supported }) => supported)
+  if (addon && best && best.name !== addon.instructionSet)
+    advice.push(`${best.name} is supported but ${addon.instructionSet} is used (${addon.reason}): unset LANTERN_CPU`)
+  if (memory.hugePages === 'never')
+    advice.push(`huge pages are off, which slows large matrices down: echo madvise | sudo tee ${HUGE_PAGES}`)
+  const usable = Math.min(memory.free, memory.limit ?? memory.free)
+  if (usable < 2 ** 30)
+    advice.push(`only ${gib(usable)} of memory are free: close other programs, or train with a smaller batch`)
+  return advice
+}
+
+const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`
+
+function reportLines(report: DoctorReport): string[] {
+  const { addon, threads, memory, measured, advice } = report
+  const row = (name: string, value: string) => `${name.padEnd(17)} ${value}`
+  const limit = memory.limit === null ? '' : `, this process may take ${gib(memory.limit)}`
+  return [
+    row('lantern', `${report.version}, Node ${report.node}, ${report.platform}`),
+    ...(addon
+      ? [
+          row('processor', addon.processor),
+          row('instruction set', `${addon.instructionSet}: ${addon.reason}`),
+          ...addon.instructionSets.map(({ name, supported, why }) =>
+            row('', `${supported ? '+' : '-'} ${name}${why ? `: ${why}` : ''}`),
+          ),
+          row('threads', `${threads} of ${addon.hardwareThreads}`),
+          row('addon', `built by ${addon.builder} with ${addon.compiler}`),
+        ]
+      : [row('addon', 'does not load')]),
+    row('memory', `${gib(memory.total)}, ${gib(memory.free)} free${limit}; huge pages: ${memory.hugePages}`),
+    ...(measured
+      ? [
+          row('matrix product', `${(measured.matrixPeak / 1e9).toFixed(0)} GFLOP/s, float32 (measured)`),
+          row('memory reads', `${(measured.readBandwidth / 1e9).toFixed(1)} GB/s (measured)`),
+        ]
+      : []),
+    row('CUDA', 'not built'),
+    '',
+    ...(advice.length > 0 ? ['What to do:', ...advice.map((line) => `- ${line}`)] : ['Everything is in order.']),
+  ]
+}

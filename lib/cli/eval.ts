@@ -1,0 +1,251 @@
+import type { Command } from 'commander'
+import { z } from 'zod'
+import { languageModelling } from '../distill/objectives.js'
+import { classifierPrompt, explanationPrompt, explanationSample, LEVELS } from '../distill/samples.js'
+import { ArgumentError } from '../errors.js'
+import { type ClassificationScores, classificationScores } from '../eval/classification.js'
+import { NllAccumulator } from '../eval/nll.js'
+import { type CorpusRougeScore, corpusRouge, type RougeKind } from '../eval/rouge.js'
+import { writeFileAtomic } from '../files.js'
+import { type PairSample, readDataset } from '../fit/dataset.js'
+import { type ExplanationScore, scoreExplanation } from '../fit/explain.js'
+import { Engine } from '../generate/engine.js'
+import { pack } from '../models/packed.js'
+import type { Qwen2 } from '../models/qwen2.js'
+import { loadModel } from '../models/registry.js'
+import type { Device } from '../tensor/device.js'
+import { Tokenizer } from '../text/tokenizer.js'
+import { fitSamples, microBatches, weightOf } from '../train/batches.js'
+import { checkSettings, defineCommand } from './command.js'
+import { interruptible } from './interrupt.js'
+import { classificationLines, explainerLines } from './scores.js'
+import { file, folder } from './settings.js'
+import { type CommandContext, withDevice } from './training.js'
+
+const schema = z.object({
+  model: folder('explainer to score').optional(),
+  classifier: folder('classifier to score').optional(),
+  data: file('dataset, such as data/test.jsonl'),
+  limit: z.int().min(1).optional().describe('samples, from the first (default: all)'),
+  maxTokens: z.int().min(1).default(320).describe('most tokens of an explanation'),
+  batchSize: z.int().min(1).default(32).describe('explanations generated together'),
+  microBatchTokens: z.int().min(1).default(8192).describe('tokens computed at once for the loss'),
+  seed: z.int().default(0).describe('seed of the bootstrap intervals'),
+  json: file('write all scores and generated texts there').optional(),
+})
+
+/** Settings of `lantern eval`. */
+export type EvalSettings = z.input<typeof schema>
+
+/** Scores of an explainer. */
+export interface ExplainerScores {
+  samples: number
+  /** Samples longer than the model's positions. */
+  leftOut: number
+  /** Corpus negative log-likelihood of the reference explanations, nats a token, and its exponential. */
+  loss: number
+  perplexity: number
+  /** Labelled tokens that the loss is a mean of. */
+  tokens: number
+  /** Of greedy generations against the references. */
+  rouge: Record<RougeKind, CorpusRougeScore>
+  /** Means over the samples; `levelRight` is the share of right levels. */
+  explanation: Record<keyof ExplanationScore, number>
+  /** Generated tokens a second, prompts included in the time. */
+  tokensPerSecond: number
+  generated: { id: string; reference: string; text: string }[]
+}
+
+/** Scores of what was asked for. */
+export interface EvalResult {
+  explainer?: ExplainerScores
+  classifier?: ClassificationScores
+}
+
+/** `lantern eval`: scores on held-out pairs. */
+export function evalCommand(program: Command): void {
+  defineCommand(program, {
+    name: 'eval',
+    description:
+      'score an explainer (loss, ROUGE, correctness of its explanations) and a classifier (accuracy, F1) on held-out pairs',
+    schema,
+    examples:
+      'Example: lantern eval --model runs/js/model --classifier runs/classifier/model --data data/test.jsonl --limit 100',
+    run: async (settings) => {
+      const signal = interruptible('leaving')
+      try {
+        await evaluate(settings, { print: console.log, signal })
+        return 0
+      } catch (error) {
+        if (!signal.aborted) throw error
+        return 130
+      }
+    },
+  })
+}
+
+/**
+ * Scores an explainer, a classifier or both.
+ * @throws LanternError for settings, data or models that do not fit; the signal's reason when it aborts
+ */
+export async function evaluate(input: EvalSettings, context: CommandContext): Promise<EvalResult> {
+  const settings = checkSettings('eval', schema, input)
+  if (!settings.model && !settings.classifier)
+    throw new ArgumentError('eval: there is nothing to score; give --model FOLDER, --classifier FOLDER or both')
+  return withDevice(context, async (device) => {
+    const pairs: PairSample[] = []
+    for await (const pair of readDataset(settings.data)) {
+      if (pairs.push(pair) === settings.limit) break
+    }
+    const result: EvalResult = {}
+    if (settings.model) {
+      result.explainer = await scoreExplainer(device, settings.model, pairs, settings, context.signal)
+      for (const line of explainerLines(result.explainer)) context.print(line)
+    }
+    if (settings.classifier) {
+      result.classifier = await scoreClassifier(
+        device,
+        settings.classifier,
+        pairs,
+        settings.microBatchTokens,
+        context.signal,
+      )
+      for (const line of classificationLines(result.classifier, LEVELS)) context.print(line)
+    }
+    if (settings.json) await writeFileAtomic(settings.json, `${JSON.stringify({ settings, ...result }, null, 2)}\n`)
+    return result
+  })
+}
+
+type ExplainerSettings = Pick<z.output<typeof schema>, 'maxTokens' | 'batchSize' | 'microBatchTokens' | 'seed'>
+
+async function scoreExplainer(
+  device: Device,
+  path: string,
+  pairs: readonly PairSample[],
+  settings: ExplainerSettings,
+  signal?: AbortSignal,
+): Promise<ExplainerScores> {
+  const tokenizer = await Tokenizer.fromFolder(path)
+  using model = await loadModel(device, path)
+  tokenizer.checkMatches(model.config.vocabSize)
+  const room = model.config.maxPositionEmbeddings
+  const fitting = pairs.filter((pair) => explanationSample(tokenizer, pair.prompt, pair.explanation).ids.length <= room)
+  const { nll, perplexity, tokens } = await corpusLoss(model, tokenizer, pairs, settings.microBatchTokens, signal)
+  const { texts, tokensPerSecond } = await generateAll(model, tokenizer, fitting, settings, signal)
+  const references = fitting.map((pair) => pair.explanation)
+  const each = texts.map((text, i) => scoreExplanation(text, references[i]!))
+  const mean = (score: (one: ExplanationScore) => number) => each.reduce((n, one) => n + score(one), 0) / each.length
+  return {
+    samples: fitting.length,
+    leftOut: pairs.length - fitting.length,
+    loss: nll,
+    perplexity,
+    tokens,
+    rouge: corpusRouge(references, texts, { seed: settings.seed }).scores,
+    explanation: {
+      statusAccuracy: mean((one) => one.statusAccuracy),
+      coverage: mean((one) => one.coverage),
+      evidenceAccuracy: mean((one) => one.evidenceAccuracy),
+      levelRight: mean((one) => Number(one.levelRight)),
+    },
+    tokensPerSecond,
+    generated: fitting.map(({ id, explanation }, i) => ({ id, reference: explanation, text: texts[i]! })),
+  }
+}
+
+async function corpusLoss(
+  model: Qwen2,
+  tokenizer: Tokenizer,
+  pairs: readonly PairSample[],
+  microBatchTokens: number,
+  signal?: AbortSignal,
+): Promise<NllAccumulator> {
+  const encoded = pairs.map(({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation))
+  const { samples } = fitSamples(encoded, model.config.maxPositionEmbeddings, 'skip')
+  const objective = languageModelling(model)
+  const nll = new NllAccumulator()
+  for (const micro of microBatches(samples, microBatchTokens)) {
+    signal?.throwIfAborted()
+    using _scope = model.device.scope()
+    const parts = await objective.loss(micro, 1).parts.floats()
+    nll.add(
+      parts[objective.parts.indexOf('ce')]!,
+      micro.reduce((n, sample) => n + weightOf(sample), 0),
+    )
+  }
+  return nll
+}
+
+/** Greedy explanations of all pairs through one engine, which batches them. */
+async function generateAll(
+  model: Qwen2,
+  tokenizer: Tokenizer,
+  pairs: readonly PairSample[],
+  { maxTokens, batchSize }: ExplainerSettings,
+  signal?: AbortSignal,
+): Promise<{ texts: string[]; tokensPerSecond: number }> {
+  const prompts = pairs.map((pair) => explanationPrompt(tokenizer, pair.prompt))
+  const longest = prompts.reduce((n, ids) => Math.max(n, ids.length), 0)
+  const room = model.config.maxPositionEmbeddings
+  const cacheTokens = batchSize * Math.min(longest + maxTokens, room)
+  using engine = new Engine(model, { cacheTokens, maxSequences: batchSize, vocabularyLimit: tokenizer.vocabSize })
+  const started = performance.now()
+  let tokens = 0
+  const texts = await Promise.all(
+    prompts.map(async (prompt) => {
+      const ids: number[] = []
+      const options = { maxTokens: Math.min(maxTokens, room - prompt.length), signal }
+      for await (const { id } of engine.generate(prompt, options)) ids.push(id)
+      tokens += ids.length
+      return tokenizer.decode(ids, { skipSpecialTokens: true })
+    }),
+  )
+  return { texts, tokensPerSecond: tokens / ((performance.now() - started) / 1000) }
+}
+
+async function scoreClassifier(
+  device: Device,
+  path: string,
+  pairs: readonly PairSample[],
+  microBatchTokens: number,
+  signal?: AbortSignal,
+): Promise<ClassificationScores> {
+  const tokenizer = await Tokenizer.fromFolder(path)
+  using model = await loadModel(device, path)
+  tokenizer.checkMatches(model.config.vocabSize)
+  requireLevels(path, model)
+  const prompts = pairs.map(({ prompt }) => {
+    const ids = classifierPrompt(tokenizer, prompt)
+    return { ids, labels: new Int32Array(0) }
+  })
+  const predicted: number[] = []
+  for (const micro of microBatches(prompts, microBatchTokens)) {
+    signal?.throwIfAborted()
+    using _scope = device.scope()
+    const batch = pack(
+      device,
+      micro.map(({ ids }) => ids),
+    )
+    const logits = await model.classify(batch).floats()
+    for (let row = 0; row < micro.length; row++)
+      predicted.push(argmax(logits.subarray(row * LEVELS.length, (row + 1) * LEVELS.length)))
+  }
+  const labels = pairs.map(({ level }) => LEVELS.indexOf(level))
+  return classificationScores(labels, predicted, LEVELS.length)
+}
+
+function requireLevels(path: string, model: Qwen2): void {
+  if (model.config.numLabels === LEVELS.length) return
+  const what =
+    model.config.numLabels === undefined ? 'has no classification head' : `has ${model.config.numLabels} classes`
+  throw new ArgumentError(
+    `eval: ${path} ${what}, a fit has ${LEVELS.length} levels; give a model that lantern classify-train made`,
+  )
+}
+
+function argmax(values: ArrayLike<number>): number {
+  let best = 0
+  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i
+  return best
+}

@@ -1,0 +1,39 @@
+import type { ClassificationScores } from '../eval/classification.js'
+import { ROUGE_KINDS } from '../eval/rouge.js'
+import type { ExplainerScores } from './eval.js'
+
+const NAMES = { rouge1: 'ROUGE-1', rouge2: 'ROUGE-2', rougeL: 'ROUGE-L', rougeLsum: 'ROUGE-Lsum' } as const
+
+const percent = (share: number): string => `${(100 * share).toFixed(1).padStart(5)} %`
+
+const row = (name: string, value: string): string => `${name.padEnd(18)} ${value}`
+
+/** The scores of an explainer as aligned lines. */
+export function explainerLines(scores: ExplainerScores): string[] {
+  const { samples, leftOut, loss, perplexity, tokens, rouge, explanation, tokensPerSecond } = scores
+  return [
+    row('explanations', `${samples}${leftOut > 0 ? `; ${leftOut} left out, longer than the model's positions` : ''}`),
+    row('loss', `${loss.toFixed(4)} over ${tokens} tokens (perplexity ${perplexity.toFixed(2)})`),
+    ...ROUGE_KINDS.map((kind) => {
+      const { f1, interval } = rouge[kind]
+      return row(NAMES[kind], `${percent(f1)}   95 % interval ${percent(interval.low)} to ${percent(interval.high)}`)
+    }),
+    row('right verdicts', percent(explanation.statusAccuracy)),
+    row('right evidence', percent(explanation.evidenceAccuracy)),
+    row('requirements named', percent(explanation.coverage)),
+    row('right level', percent(explanation.levelRight)),
+    row('speed', `${Math.round(tokensPerSecond)} tokens/s`),
+  ]
+}
+
+/** The scores of a classifier as aligned lines, the confusion matrix last. */
+export function classificationLines(scores: ClassificationScores, classes: readonly string[]): string[] {
+  const { samples, accuracy, weightedF1, confusion } = scores
+  return [
+    row('ratings', String(samples)),
+    row('accuracy', percent(accuracy)),
+    row('weighted F1', percent(weightedF1)),
+    row('rated as', classes.map((name) => name.padStart(8)).join('')),
+    ...confusion.map((counts, i) => row(`  truly ${classes[i]}`, counts.map((n) => String(n).padStart(8)).join(''))),
+  ]
+}

@@ -1,0 +1,56 @@
+import type { Command } from 'commander'
+import type { z } from 'zod'
+import { languageModelling } from '../distill/objectives.js'
+import { explanationSample } from '../distill/samples.js'
+import { loadModel } from '../models/registry.js'
+import { Tokenizer } from '../text/tokenizer.js'
+import { checkSettings, defineCommand } from './command.js'
+import { interruptible } from './interrupt.js'
+import { runSettings, trainingSettings } from './settings.js'
+import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
+
+const schema = runSettings.extend({ training: trainingSettings.prefault({}) })
+
+/** Settings of `lantern train`. */
+export type TrainSettings = z.input<typeof schema>
+
+/** `lantern train`: supervised fine-tuning of a decoder on explanations. */
+export function trainCommand(program: Command): void {
+  defineCommand(program, {
+    name: 'train',
+    description: 'fine-tune a decoder on explanations, cross entropy alone: a teacher, or a student without one',
+    schema,
+    configFile: true,
+    examples: 'Example: lantern train --model assets/teacher --data data --out runs/teacher --epochs 2',
+    run: async (settings) => exitCodeOf(await train(settings, { print: console.log, signal: interruptible() })),
+  })
+}
+
+/**
+ * Fine-tunes a decoder on explanations.
+ * @throws LanternError for settings, data or models that do not fit, and for training that diverges
+ */
+export async function train(input: TrainSettings, context: TrainingContext): Promise<TrainingResult> {
+  const settings = checkSettings('train', schema, input)
+  const { precision } = settings.training
+  return withDevice(context, async (device) => {
+    const tokenizer = await Tokenizer.fromFolder(settings.model)
+    using model = await loadModel(device, settings.model, {
+      trainable: true,
+      weights: precision,
+      activations: precision,
+    })
+    return runInFolder(
+      device,
+      {
+        command: 'train',
+        settings,
+        tokenizer,
+        model,
+        objective: languageModelling(model),
+        encode: ({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation),
+      },
+      context,
+    )
+  })
+}

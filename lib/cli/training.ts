@@ -1,0 +1,191 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { z } from 'zod'
+import { writeFileAtomic } from '../files.js'
+import { type PairSample, readDataset } from '../fit/dataset.js'
+import type { Qwen2 } from '../models/qwen2.js'
+import { Device } from '../tensor/device.js'
+import type { Tokenizer } from '../text/tokenizer.js'
+import { fitSamples, type Sample } from '../train/batches.js'
+import { Optimiser } from '../train/optimiser.js'
+import { runTraining } from '../train/run.js'
+import { type Objective, type TrainEnd, Trainer, type TrainListener, type TrainOptions } from '../train/trainer.js'
+import type { Print } from './command.js'
+import { measurePeak } from './peak.js'
+import { printer } from './progress.js'
+import type { runSettings, TrainingSettings } from './settings.js'
+
+/** What a command does its work with. */
+export interface CommandContext {
+  print: Print
+  /** Ends the work early and cleanly. */
+  signal?: AbortSignal
+  /** Default: one that is opened for the command and closed after it. */
+  device?: Device
+}
+
+/** The context of a training command. */
+export interface TrainingContext extends CommandContext {
+  /** Hears of every step and validation, besides the printed lines. */
+  listener?: TrainListener
+}
+
+/** How a training command ended. */
+export interface TrainingResult {
+  end: TrainEnd
+  /** Folder of the resulting model: the best by validation, else the last. It may not exist yet when `end` is `interrupted`. */
+  model: string
+  steps: number
+  /** Lowest validation loss and its step; null without validation. */
+  best: { loss: number; step: number } | null
+  samples: number
+  truncated: number
+  skipped: number
+  seconds: number
+}
+
+/** Runs `work` on the context's device, or on one of its own. */
+export async function withDevice<T>(context: CommandContext, work: (device: Device) => Promise<T>): Promise<T> {
+  if (context.device) return work(context.device)
+  const device = Device.open()
+  try {
+    return await work(device)
+  } finally {
+    await device.close()
+  }
+}
+
+type RunSettings = z.output<typeof runSettings> & { training: TrainingSettings }
+
+interface Run {
+  /** Name of the command, for made-with.json. */
+  command: string
+  settings: RunSettings
+  tokenizer: Tokenizer
+  model: Qwen2
+  objective: Objective
+  encode(sample: PairSample): Sample
+}
+
+/** Data in, trained model out: what train, distill and classify-train have in common. */
+export async function runInFolder(device: Device, run: Run, context: TrainingContext): Promise<TrainingResult> {
+  const { settings, model, tokenizer, objective } = run
+  const { training } = settings
+  const { print, signal, listener } = context
+  const started = Date.now()
+  tokenizer.checkMatches(model.config.vocabSize)
+  const data = await readSamples(run, print)
+  const optimiser = new Optimiser(model.parameters, { betas: training.betas, weightDecay: training.weightDecay })
+  try {
+    const options = trainOptions(training, data.train.length)
+    const trainer = new Trainer(device, objective, optimiser, data.train, data.validation, options)
+    const lines = printer(await measurePeak(device), settings.printEvery, print)
+    const end = await runTraining(trainer, model, {
+      out: settings.out,
+      tokenizerFrom: settings.model,
+      keep: training.keep,
+      resume: settings.resume,
+      signal,
+      listener: both(lines, listener),
+    })
+    const { step, bestLoss, bestStep } = trainer.state
+    const result: TrainingResult = {
+      end,
+      model: join(settings.out, 'model'),
+      steps: step,
+      best: bestLoss === null ? null : { loss: bestLoss, step: bestStep },
+      samples: data.train.length,
+      truncated: data.truncated,
+      skipped: data.skipped,
+      seconds: (Date.now() - started) / 1000,
+    }
+    if (end === 'interrupted')
+      print(`interrupted after step ${step}: saved in ${join(settings.out, 'checkpoints')}; go on with --resume`)
+    else await finish(run, result, print)
+    return result
+  } finally {
+    optimiser.dispose()
+  }
+}
+
+async function finish(run: Run, result: TrainingResult, print: Print): Promise<void> {
+  const { end, steps, best, seconds } = result
+  const provenance = {
+    command: `lantern ${run.command}`,
+    settings: run.settings,
+    ...result,
+    processor: Device.describe().processor,
+  }
+  await writeFileAtomic(join(result.model, 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
+  const how = end === 'early-stop' ? 'stopped early' : 'finished'
+  const loss = best ? `, best validation loss ${best.loss.toFixed(4)} after step ${best.step}` : ''
+  print(`${how} after ${steps} steps in ${Math.round(seconds)} s${loss}; model in ${result.model}`)
+}
+
+interface Data {
+  train: Sample[]
+  validation: Sample[]
+  truncated: number
+  skipped: number
+}
+
+async function readSamples({ settings, model, encode }: Run, print: Print): Promise<Data> {
+  const { training } = settings
+  const maxLength = Math.min(training.maxLength, model.config.maxPositionEmbeddings)
+  const read = async (name: string) => {
+    const samples: Sample[] = []
+    for await (const sample of readDataset(join(settings.data, name))) samples.push(encode(sample))
+    const fitted = fitSamples(samples, maxLength, training.longSamples)
+    const tokens = fitted.samples.reduce((n, s) => n + s.ids.length, 0)
+    print(
+      `${name}: ${fitted.samples.length} samples, ${tokens} tokens; ${fitted.truncated} cut to ${maxLength} tokens, ${fitted.skipped} left out`,
+    )
+    return fitted
+  }
+  const train = await read('train.jsonl')
+  const held = existsSync(join(settings.data, 'validation.jsonl')) ? await read('validation.jsonl') : null
+  if (!held) print('validation.jsonl: none, so the last model is kept and there is no early stop')
+  return {
+    train: train.samples,
+    validation: held?.samples ?? [],
+    truncated: train.truncated + (held?.truncated ?? 0),
+    skipped: train.skipped + (held?.skipped ?? 0),
+  }
+}
+
+function trainOptions(t: TrainingSettings, samples: number): TrainOptions {
+  const stepsPerEpoch = Math.ceil(samples / t.batchSize)
+  const steps = t.steps ?? Math.ceil(stepsPerEpoch * t.epochs)
+  const { seed, batchSize, microBatchTokens, learningRate, decay, floor, maxGradNorm, patience, checkpointEvery } = t
+  return {
+    seed,
+    batchSize,
+    microBatchTokens,
+    steps,
+    learningRate,
+    warmupSteps: t.warmupSteps ?? Math.round(steps * t.warmupRatio),
+    decay,
+    floor,
+    maxGradNorm,
+    evalEvery: t.evalEvery ?? stepsPerEpoch,
+    patience,
+    checkpointEvery,
+  }
+}
+
+function both(a: TrainListener, b: TrainListener = {}): TrainListener {
+  return {
+    onStep: async (report) => {
+      await a.onStep?.(report)
+      await b.onStep?.(report)
+    },
+    onEval: async (report) => {
+      await a.onEval?.(report)
+      await b.onEval?.(report)
+    },
+    onCheckpoint: b.onCheckpoint?.bind(b),
+  }
+}
+
+/** The exit code of a training command. */
+export const exitCodeOf = ({ end }: TrainingResult): number => (end === 'interrupted' ? 130 : 0)
