@@ -1,4 +1,4 @@
-import { DTypeError, ShapeError } from '../errors.js'
+import { ArgumentError, DTypeError, ShapeError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { shapeText } from '../tensor/tensor.js'
@@ -102,17 +102,19 @@ export interface AdamWStep {
 /**
  * AdamW (Loshchilov & Hutter, arXiv 1711.05101; bias correction and epsilon as PyTorch) over a whole table in one launch and one pass over
  * memory. When `norm` is not finite, parameters and moments stay as they were and gradients are only zeroed, if that was asked for.
- * @throws ShapeError or DTypeError when norm is not float32 [1] or is missing; ShapeError for a step below 1
+ * @throws ShapeError when norm is not float32 [1]; ArgumentError for a step below 1, or a maxGradNorm without norm
  */
 export function adamw(table: ParameterTable, options: AdamWStep): void {
   const { learningRate, betas, eps, weightDecay, step, norm = null, maxGradNorm = 0, zeroGrad = false } = options
-  if (!Number.isInteger(step) || step < 1) throw new ShapeError(`adamw: step is ${step}; count updates from 1`)
+  if (!Number.isInteger(step) || step < 1) throw new ArgumentError(`adamw: step is ${step}; count updates from 1`)
   if (norm && (norm.size !== 1 || norm.dtype !== 'float32'))
     throw new ShapeError(
       `adamw: norm is ${norm.dtype} ${shapeText(norm.shape)}; give the float32 [1] that gradNorm returned`,
     )
   if (!norm && maxGradNorm > 0 && maxGradNorm < Infinity)
-    throw new ShapeError(`adamw: maxGradNorm is ${maxGradNorm} but norm is missing; pass what gradNorm(table) returned`)
+    throw new ArgumentError(
+      `adamw: maxGradNorm is ${maxGradNorm} but norm is missing; pass what gradNorm(table) returned`,
+    )
   table.device.launch('adamw', {
     table: table.rows,
     norm,
