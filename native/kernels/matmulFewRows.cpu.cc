@@ -68,6 +68,7 @@ void multiplyBlock(const W* w, int64_t ldw, int64_t n, int64_t k, const unit* x,
 }
 
 // y^T [n][V * kLanes] for rows m0... of x, to y.
+template <class Y>
 void finishTransposed(const MatmulParams& p, int64_t m0, int64_t n0, int64_t n, int64_t width, const float* block) {
   const int64_t rows = std::min(width, p.m - m0);
   for (int64_t j = 0; j < n; j += kLanes)
@@ -75,7 +76,7 @@ void finishTransposed(const MatmulParams& p, int64_t m0, int64_t n0, int64_t n, 
       vint square[kLanes];
       for (int i = 0; i < kLanes; ++i) square[i] = asInt(load(block + (j + i) * width + r0));
       transpose(square);
-      for (int64_t r = 0; r < std::min<int64_t>(kLanes, rows - r0); ++r) finish(p, m0 + r0 + r, n0 + j, asFloat(square[r]), n - j);
+      for (int64_t r = 0; r < std::min<int64_t>(kLanes, rows - r0); ++r) finish<Y>(p, m0 + r0 + r, n0 + j, asFloat(square[r]), n - j);
     }
 }
 
@@ -90,7 +91,8 @@ void run(const MatmulParams& p, Context& c, const unit* x, int64_t passes) {
     for (int64_t i = 0; i < passes; ++i) {
       if (n >= kRowsFor<V>) multiplyBlock<U, W, kRowsFor<V>, V>(w, p.ldb, n, p.k, x + i * pass, width, block);
       else multiplyBlock<U, W, 1, V>(w, p.ldb, n, p.k, x + i * pass, width, block);
-      finishTransposed(p, i * width, n0, n, width, block);
+      if (p.yDtype == kFloat32) finishTransposed<float>(p, i * width, n0, n, width, block);
+      else finishTransposed<bf16>(p, i * width, n0, n, width, block);
     }
   });
 }

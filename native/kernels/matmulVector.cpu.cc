@@ -38,7 +38,10 @@ void run(const MatmulParams& p, Context& c, const float* x, int64_t stride) {
     alignas(64) float out[M * kRowsOfW];
     const int64_t n0 = item * kRowsOfW, n = std::min(kRowsOfW, p.n - n0);
     for (int64_t j = 0; j < n; ++j) dotRow<W, M>(w + (n0 + j) * p.ldb, x, stride, p.k, out + j);
-    finishBlock(p, 0, n0, out, kRowsOfW, M, n);
+    for (int m = 0; m < M; ++m) {
+      if (p.yDtype == kFloat32) finishRow<float>(p, m, n0, out + m * kRowsOfW, n);
+      else finishRow<bf16>(p, m, n0, out + m * kRowsOfW, n);
+    }
   });
 }
 

@@ -115,21 +115,23 @@ void packInner(unit* dst, int64_t width, const T* src, int64_t ld, int64_t rows,
     }
 }
 
-// dst[i][c] = src[units i][c], c < width: `k` rows, `ld` elements apart, of which `cols` elements may be read.
+// dst[panel][i][c] = src[units i][panel * width + c]: `panels` neighbours of `width` columns, `stride` units apart in dst. src has `k` rows,
+// `ld` elements apart, of which `cols` elements may be read. A row is read across all panels at once, so that each of its cache lines is
+// fetched once even where rows lie a power of two apart and evict one another.
 template <class U, class T>
-void packOuter(unit* dst, int64_t width, const T* src, int64_t ld, int64_t cols, int64_t k) {
-  for (int64_t c0 = 0; c0 < width; c0 += kLanes) {
-    const int64_t n = cols - c0 < 0 ? 0 : cols - c0;
-    for (int64_t i = 0; i < unitsOf<U>(k); ++i) {
-      const T* p = src + i * kUnit<U> * ld + c0;
-      vint v = asInt(loadPart(p, n));
-      if constexpr (sizeof(U) == 2) {  // widened bf16 sit in the upper halves: even k moves down, odd k stays
-        const vint odd = 2 * i + 1 < k ? asInt(loadPart(p + ld, n)) : vint{};
-        v = ((v >> 16) & 0xffff) | odd;
+void packOuter(unit* dst, int64_t stride, int64_t panels, int64_t width, const T* src, int64_t ld, int64_t cols, int64_t k) {
+  for (int64_t i = 0; i < unitsOf<U>(k); ++i)
+    for (int64_t panel = 0; panel < panels; ++panel)
+      for (int64_t c = 0; c < width; c += kLanes) {
+        const int64_t at = panel * width + c, n = cols - at < 0 ? 0 : cols - at;
+        const T* p = src + i * kUnit<U> * ld + at;
+        vint v = asInt(loadPart(p, n));
+        if constexpr (sizeof(U) == 2) {  // widened bf16 sit in the upper halves: even k moves down, odd k stays
+          const vint odd = 2 * i + 1 < k ? asInt(loadPart(p + ld, n)) : vint{};
+          v = ((v >> 16) & 0xffff) | odd;
+        }
+        storeUnits(dst + panel * stride + i * width + c, v);
       }
-      storeUnits(dst + i * width + c0, v);
-    }
-  }
 }
 
 }  // namespace lantern::LANTERN_ISA
