@@ -46,7 +46,7 @@ export async function classifyTrain(input: ClassifyTrainSettings, context: Train
       config: { numLabels: LEVELS.length, id2label: LEVELS },
       initialiseMissing: seed,
     })
-    return runInFolder(
+    return await runInFolder(
       device,
       {
         command: 'classify-train',

@@ -49,7 +49,7 @@ export async function distill(input: DistillSettings, context: TrainingContext):
       weights: precision,
       activations: precision,
     })
-    return runInFolder(
+    return await runInFolder(
       device,
       {
         command: 'distill',

@@ -40,7 +40,7 @@ export async function train(input: TrainSettings, context: TrainingContext): Pro
       weights: precision,
       activations: precision,
     })
-    return runInFolder(
+    return await runInFolder(
       device,
       {
         command: 'train',

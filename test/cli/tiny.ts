@@ -1,0 +1,64 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll } from 'vitest'
+import { generatePairs } from '../../lib/fit/generate.js'
+import type { DecoderConfig } from '../../lib/models/config.js'
+import { saveFolder } from '../../lib/models/folder.js'
+import { randomWeights } from '../../lib/models/initialise.js'
+import { Qwen2 } from '../../lib/models/qwen2.js'
+import type { Device } from '../../lib/tensor/device.js'
+import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../../lib/text/bpeTrainer.js'
+import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { tokenizerFiles, writeTokenizer } from '../../lib/text/writeTokenizer.js'
+
+/** A folder of its own for a test file, removed after its tests. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'lantern-cli-'))
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** Writes a tokenizer of the domain; `texts` differ with the seed, and so do the tokens. */
+export async function writeTinyTokenizer(folder: string, seed = 1, vocabSize = 600): Promise<void> {
+  const texts = Array.from(generatePairs({ seed, count: 6 }), (pair) => `${pair.prompt.user}\n${pair.explanation}`)
+  await writeTokenizer(
+    folder,
+    tokenizerFiles(trainByteLevelBpe({ texts, vocabSize, specialTokens: CHAT_SPECIAL_TOKENS })),
+  )
+}
+
+/** Writes a random model of two layers with the tokenizer of `tokenizerFrom`. */
+export async function writeTinyModel(
+  device: Device,
+  folder: string,
+  options: { tokenizerFrom: string; seed?: number; hiddenSize?: number; changes?: (model: Qwen2) => void },
+): Promise<void> {
+  const { tokenizerFrom, seed = 1, hiddenSize = 32, changes } = options
+  const tokenizer = await Tokenizer.fromFolder(tokenizerFrom)
+  const config: DecoderConfig = {
+    modelType: 'qwen2',
+    hiddenSize,
+    layers: 2,
+    heads: 2,
+    kvHeads: 1,
+    headDim: hiddenSize / 2,
+    intermediateSize: 2 * hiddenSize,
+    vocabSize: tokenizer.vocabSize,
+    ropeTheta: 10_000,
+    rmsNormEps: 1e-6,
+    tieWordEmbeddings: true,
+    slidingWindow: null,
+    maxPositionEmbeddings: 2048,
+    causal: true,
+    attentionBias: true,
+    eosTokenId: tokenizer.eosTokenId,
+    bosTokenId: null,
+    padTokenId: tokenizer.padTokenId,
+    dtype: 'float32',
+  }
+  using model = new Qwen2(device, config, randomWeights(device, { seed, layers: 2 }))
+  changes?.(model)
+  const tensors = [...model.parameters].map(([name, tensor]) => ({ name, tensor }))
+  await saveFolder(folder, { config, tensors, tokenizerFrom })
+}
