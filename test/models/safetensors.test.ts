@@ -169,7 +169,7 @@ describe('readSafetensorsSync', () => {
 
 describe('writeSafetensors', () => {
   it('writes what it reads, in every dtype and conversion', async () => {
-    using scope = device.scope()
+    using _scope = device.scope()
     const values = normal(3, 15, { outliers: 100 })
     const x = device.tensor(values, [3, 5])
     const half = device.tensor(values, [15], 'bfloat16')
