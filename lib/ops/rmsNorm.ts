@@ -35,7 +35,9 @@ function run(name: string, x: Tensor, residual: Tensor | null, weight: Tensor, e
   const cols = x.dim(-1)
   const rows = cols === 0 ? 0 : x.size / cols
   if (weight.shape.length !== 1 || weight.size !== cols)
-    throw new ShapeError(`${name}: x is ${shapeText(x.shape)} but weight is ${shapeText(weight.shape)}; weight must be [${cols}]`)
+    throw new ShapeError(
+      `${name}: x is ${shapeText(x.shape)} but weight is ${shapeText(weight.shape)}; weight must be [${cols}]`,
+    )
   const record = recording(x, residual, weight)
   const y = device.empty(x.shape, dtype)
   const sum = residual ? device.empty(x.shape, dtype) : null
