@@ -86,10 +86,10 @@ export async function generate(input: GenerateSettings, context: CommandContext)
     } catch (error) {
       if (!context.signal?.aborted) throw error
       result.interrupted = true
+      await device.synchronize() // the step that was under way reads the weights
     }
     emit(decoder.flush())
     result.seconds = (performance.now() - started) / 1000
-    await device.synchronize() // the engine's last step may still be under way when a signal ends it
     return result
   })
 }

@@ -5,8 +5,10 @@ import { dataCommand } from './data.js'
 import { distillCommand } from './distill.js'
 import { doctorCommand } from './doctor.js'
 import { evalCommand } from './eval.js'
+import { fitCommand } from './fit.js'
 import { generateCommand } from './generate.js'
 import { pretrainCommand } from './pretrain.js'
+import { serveCommand } from './serve.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
 
@@ -27,7 +29,9 @@ trainCommand(program)
 distillCommand(program)
 classifyTrainCommand(program)
 evalCommand(program)
+fitCommand(program)
 generateCommand(program)
+serveCommand(program)
 doctorCommand(program)
 
 try {
