@@ -231,7 +231,8 @@ void maskRows(float* s, int64_t from, int64_t to, int64_t base, const Span& span
     const vint at = vint{} + int32_t(base + i);
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      const vint low = *reinterpret_cast<const vintu*>(span.low + v * kLanes), high = *reinterpret_cast<const vintu*>(span.high + v * kLanes);
+      const vint low = *reinterpret_cast<const vintu*>(span.low + v * kLanes);
+      const vint high = *reinterpret_cast<const vintu*>(span.high + v * kLanes);
       float* p = s + i * NV * kLanes + v * kLanes;
       store(p, select((at >= low) & (at < high), load(p), splat(kMasked)));
     }

@@ -2,17 +2,18 @@
 
 #include <string>
 
-#include "attentionSoftmax.h"
 #include "common/split.h"
 #include "common/types.h"
+#include "pagedAttentionRows.h"
 
 namespace lantern::LANTERN_ISA {
 
 namespace {
 
-constexpr int64_t kKeys = 64;                  // keys per block
-constexpr int64_t kPiece = 256;                // keys per piece of a long context
-constexpr int kPanels = kLanes == 16 ? 2 : 4;  // panels of query rows per item
+constexpr int64_t kKeys = kBlockKeys;
+constexpr int64_t kFewRows = kMaxLanes < 16 ? kMaxLanes : 16;  // up to so many query rows, a long context is cut into pieces ...
+constexpr int64_t kPiece = 256;                                // ... of so many keys
+constexpr int kPanels = kLanes == 16 ? 2 : 4;                  // panels of query rows per item
 constexpr int64_t kItemRows = kPanels * kMaxLanes;
 
 // Query rows of one sequence and key head, numbered token * group + head of the group, against the keys [low, high).
@@ -44,9 +45,9 @@ Status check(const PagedAttentionParams& p) {
   return Status::fine();
 }
 
-// The items of the op; writes them where `items` is not null. Few rows over a long context are cut along the keys, many rows along the rows.
+// The items of the op, written where `out` is not null. Few rows over a long context are cut along the keys, many rows along the rows.
 struct Plan {
-  int64_t items = 0, parts = 0, partLanes = 0;
+  int64_t items = 0, parts = 0;
 
   Plan(const PagedAttentionParams& p, Item* out) {
     const int64_t group = p.heads / p.kvHeads;
@@ -54,30 +55,86 @@ struct Plan {
       const int64_t token = tokenOf(p, s), queries = tokenOf(p, s + 1) - token, context = p.contextLens[s], rows = queries * group;
       if (rows == 0) continue;
       const int64_t low = p.windowLeft < 0 ? 0 : std::max<int64_t>(0, context - queries - p.windowLeft);
-      const int64_t pieces = rows > kMaxLanes ? 1 : ceilDiv(context - low, kPiece);
+      const int64_t pieces = rows > kFewRows ? 1 : ceilDiv(context - low, kPiece);
       for (int64_t first = 0; first < rows; first += kItemRows)
         for (int64_t i = 0; i < pieces; ++i, ++items)
           if (out)
             out[items] = {s,   token, queries, context, first, std::min(kItemRows, rows - first), low + i * kPiece,
                           pieces == 1 ? context : std::min(context, low + (i + 1) * kPiece), parts + i, pieces};
-      if (pieces > 1) parts += pieces, partLanes = std::max(partLanes, roundUp(rows, kLanes));
+      if (pieces > 1) parts += pieces;
     }
   }
-  int64_t partFloats(int64_t headDim) const { return (headDim + 2) * partLanes; }
 };
 
 template <class T, class C>
 class Paged {
  public:
-  static int64_t floats(int64_t headDim) { return 2 * kKeys * headDim + kKeys * kMaxLanes + kPanels * QueryPanel::floats(headDim); }
-  Paged(const PagedAttentionParams& p, float* work) : p_(p) {
+  static int64_t floats(int64_t headDim) {
+    const int64_t panels = 2 * kKeys * headDim + kKeys * kMaxLanes + kPanels * QueryPanel::floats(headDim);
+    return std::max(panels, FewRows::floats(headDim) + RowState::floats(kFewRows, headDim));
+  }
+  Paged(const PagedAttentionParams& p, float* work) : p_(p), work_(work) {
     keys_ = reinterpret_cast<unit*>(work), values_ = keys_ + kKeys * p.headDim;
     scores_ = work + 2 * kKeys * p.headDim;
     for (int i = 0; i < kPanels; ++i) panels_[i].place(scores_ + kKeys * kMaxLanes + i * QueryPanel::floats(p.headDim), p.headDim);
   }
 
-  // Attends, and writes either the output or the partial sums.
+  // Attends, and writes either the partial sums or the output: by dot products for very few rows, else in panels.
   void run(const Item& item, int64_t kvHead, float* part) {
+    if (item.queries * group() <= kDotRows) runRows(item, kvHead, part);
+    else runPanels(item, kvHead, part);
+  }
+
+  // Merges the pieces of a sequence, in order, and writes the output.
+  void merge(const Item& item, int64_t kvHead, float* part, int64_t stride) {
+    const RowState sum(work_ + FewRows::floats(p_.headDim), item.rows, p_.headDim);
+    sum.reset(item.rows, p_.headDim);
+    for (int64_t i = 0; i < item.parts; ++i, part += stride) {
+      const RowState piece(part, item.rows, p_.headDim);
+      for (int64_t r = 0; r < item.rows; ++r) {
+        const float top = std::max(sum.top[r], piece.top[r]);
+        const float before = exp2(splat(sum.top[r] - top))[0], now = exp2(splat(piece.top[r] - top))[0];
+        sum.top[r] = top;
+        sum.total[r] = sum.total[r] * before + piece.total[r] * now;
+        float *to = sum.out + r * p_.headDim, *from = piece.out + r * p_.headDim;
+        for (int64_t d = 0; d < p_.headDim; ++d) to[d] = to[d] * before + from[d] * now;
+      }
+    }
+    closeRows(sum, item, kvHead);
+  }
+
+ private:
+  using U = std::conditional_t<std::is_same_v<T, C>, UnitOf<C>, float>;
+
+  void runRows(const Item& item, int64_t kvHead, float* part) {
+    FewRows few(work_, p_.headDim);
+    const RowState state(part ? part : work_ + FewRows::floats(p_.headDim), item.rows, p_.headDim);
+    state.reset(item.rows, p_.headDim);
+    int64_t low[kDotRows], high[kDotRows];  // keys each row sees, then relative to the block
+    for (int64_t r = 0; r < item.rows; ++r) {
+      few.query(r, queryRow(item, kvHead, r), float(p_.scale) * kLog2e);
+      visible(item, r, low[r], high[r]);
+    }
+    int64_t slots[2][kKeys];
+    int64_t n = std::min(kKeys, item.high - item.low);
+    locate(slots[0], item.sequence, item.low, n, kvHead);
+    for (int64_t base = item.low, turn = 0; base < item.high; base += kKeys, turn ^= 1) {
+      const int64_t next = std::clamp<int64_t>(item.high - base - kKeys, 0, kKeys);
+      if (next > 0) prefetch(slots[turn ^ 1], item.sequence, base + kKeys, next, kvHead);
+      const C *k[kKeys], *v[kKeys];
+      for (int64_t i = 0; i < n; ++i) {
+        k[i] = static_cast<const C*>(p_.kCache) + slots[turn][i];
+        v[i] = static_cast<const C*>(p_.vCache) + slots[turn][i];
+      }
+      int64_t from[kDotRows], to[kDotRows];
+      for (int64_t r = 0; r < item.rows; ++r) from[r] = low[r] - base, to[r] = high[r] - base;
+      few.attend(state, item.rows, k, v, n, from, to);
+      n = next;
+    }
+    if (!part) closeRows(state, item, kvHead);
+  }
+
+  void runPanels(const Item& item, int64_t kvHead, float* part) {
     const int count = int(ceilDiv(item.rows, kMaxLanes));
     int64_t low = item.high, high = item.low;
     for (int i = 0; i < count; ++i) {
@@ -87,8 +144,9 @@ class Paged {
     const float c = float(p_.scale) * kLog2e;
     for (int64_t base = low; base < high; base += kKeys) {
       const int64_t n = std::min(kKeys, high - base);
-      int64_t slots[kKeys];
+      int64_t slots[kKeys], next[kKeys];
       locate(slots, item.sequence, base, n, kvHead);
+      if (base + n < high) prefetch(next, item.sequence, base + n, std::min(kKeys, high - base - n), kvHead);
       fillRows<U, C>(keys_, n, p_.headDim, [&](int64_t i) { return static_cast<const C*>(p_.kCache) + slots[i]; });
       fillColumns<U, C>(values_, n, p_.headDim, [&](int64_t i) { return static_cast<const C*>(p_.vCache) + slots[i]; });
       for (int i = 0; i < count; ++i)
@@ -96,34 +154,24 @@ class Paged {
           attendBlock<U, vectors>(panels_[i], keys_, values_, base, n, p_.headDim, c, scores_);
         });
     }
-    for (int i = 0; i < count; ++i)
-      if (part) save(panels_[i], rowsOf(item, i), part);
-      else close(panels_[i], item, kvHead, item.first + i * kMaxLanes, rowsOf(item, i));
+    if (part) return save(panels_[0], item.rows, RowState(part, item.rows, p_.headDim));
+    for (int i = 0; i < count; ++i) close(panels_[i], item, kvHead, item.first + i * kMaxLanes, rowsOf(item, i));
   }
-
-  // Merges the pieces of a sequence, in order, and writes the output.
-  void merge(const Item& item, int64_t kvHead, const float* part, int64_t stride) {
-    const int64_t lanes = roundUp(item.rows, kLanes), D = p_.headDim;
-    const float c = float(p_.scale) * kLog2e;
-    QueryPanel& sum = panels_[0];
-    sum.reset(int(lanes), D);
-    for (int64_t i = 0; i < item.parts; ++i, part += stride)
-      for (int64_t l = 0; l < lanes; l += kLanes) {
-        const vfloat before = load(sum.top + l), top = max(before, load(part + D * lanes + l));
-        const vfloat old = exp2((before - top) * c), now = exp2((load(part + D * lanes + l) - top) * c);
-        store(sum.top + l, top);
-        store(sum.total + l, load(sum.total + l) * old + load(part + (D + 1) * lanes + l) * now);
-        for (int64_t d = 0; d < D; ++d)
-          store(sum.out + d * lanes + l, load(sum.out + d * lanes + l) * old + load(part + d * lanes + l) * now);
-      }
-    close(sum, item, kvHead, 0, item.rows);
-  }
-
- private:
-  using U = std::conditional_t<std::is_same_v<T, C>, UnitOf<C>, float>;
 
   static int64_t rowsOf(const Item& item, int panel) { return std::min<int64_t>(kMaxLanes, item.rows - panel * kMaxLanes); }
   int64_t group() const { return p_.heads / p_.kvHeads; }
+  int64_t rowOffset(int64_t kvHead, int64_t row) const { return (kvHead * group() + row % group()) * p_.headDim; }
+  const T* queryRow(const Item& item, int64_t kvHead, int64_t row) const {
+    return static_cast<const T*>(p_.q) + (item.token + row / group()) * p_.qStride + rowOffset(kvHead, row);
+  }
+  T* outRow(const Item& item, int64_t kvHead, int64_t row) const {
+    return static_cast<T*>(p_.out) + (item.token + row / group()) * p_.heads * p_.headDim + rowOffset(kvHead, row);
+  }
+  void visible(const Item& item, int64_t row, int64_t& low, int64_t& high) const {
+    const int64_t position = item.context - item.queries + row / group();
+    low = std::max(item.low, p_.windowLeft < 0 ? 0 : position - p_.windowLeft);
+    high = std::min(item.high, position + 1);
+  }
 
   // Elements from the start of the cache to the rows of the positions base .. base + n.
   void locate(int64_t* slots, int64_t sequence, int64_t base, int64_t n, int64_t kvHead) const {
@@ -137,43 +185,63 @@ class Paged {
 
   void open(QueryPanel& panel, const Item& item, int64_t kvHead, int64_t first, int64_t count) {
     const T* rows[kMaxLanes] = {};
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = first + i;
-      rows[i] = static_cast<const T*>(p_.q) + (item.token + row / group()) * p_.qStride + (kvHead * group() + row % group()) * p_.headDim;
-    }
+    for (int64_t i = 0; i < count; ++i) rows[i] = queryRow(item, kvHead, first + i);
     forVectors(count, [&](auto vectors) {
       constexpr int kWidth = decltype(vectors)::value * kLanes;
       fillPanel<U>(panel.q, rows, vectors, p_.headDim / kPerUnit<U>);
       panel.reset(kWidth, p_.headDim);
       for (int i = 0; i < kWidth; ++i) {
-        const int64_t position = item.context - item.queries + (first + std::min<int64_t>(i, count - 1)) / group();
-        const int64_t low = p_.windowLeft < 0 ? 0 : std::max<int64_t>(0, position - p_.windowLeft);
-        panel.span.low[i] = int32_t(std::max(item.low, low));
-        panel.span.high[i] = int32_t(std::min(item.high, position + 1));
+        int64_t low, high;
+        visible(item, first + std::min<int64_t>(i, count - 1), low, high);
+        panel.span.low[i] = int32_t(low), panel.span.high[i] = int32_t(high);
       }
       panel.span.summarise(kWidth);
     });
   }
 
-  void save(const QueryPanel& panel, int64_t rows, float* part) const {
-    const int64_t lanes = roundUp(rows, kLanes), size = p_.headDim * lanes;
-    std::copy_n(panel.out, size, part);
-    std::copy_n(panel.top, lanes, part + size);
-    std::copy_n(panel.total, lanes, part + size + lanes);
+  // As locate, and asks for the rows: they are read a block later.
+  void prefetch(int64_t* slots, int64_t sequence, int64_t base, int64_t n, int64_t kvHead) const {
+    locate(slots, sequence, base, n, kvHead);
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t d = 0; d < p_.headDim; d += 64 / int64_t(sizeof(C))) {
+        __builtin_prefetch(static_cast<const C*>(p_.kCache) + slots[i] + d);
+        __builtin_prefetch(static_cast<const C*>(p_.vCache) + slots[i] + d);
+      }
+  }
+
+  void save(const QueryPanel& panel, int64_t count, const RowState& state) const {
+    float* rows[kMaxLanes] = {};
+    float one[kMaxLanes];
+    std::fill_n(one, kMaxLanes, 1.f);
+    for (int64_t i = 0; i < count; ++i) {
+      rows[i] = state.out + i * p_.headDim;
+      state.top[i] = panel.top[i] * float(p_.scale) * kLog2e;
+      state.total[i] = panel.total[i];
+    }
+    forVectors(count, [&](auto vectors) { emptyPanel(rows, panel.out, vectors, p_.headDim, one); });
+  }
+
+  void closeRows(const RowState& state, const Item& item, int64_t kvHead) const {
+    for (int64_t r = 0; r < item.rows; ++r) {
+      T* row = outRow(item, kvHead, r);
+      const float* from = state.out + r * p_.headDim;
+      for (int64_t d = 0; d < p_.headDim; d += kLanes)
+        storePart(row + d, loadPart(from + d, p_.headDim - d) / state.total[r], p_.headDim - d);
+    }
   }
 
   void close(const QueryPanel& panel, const Item& item, int64_t kvHead, int64_t first, int64_t count) const {
     T* rows[kMaxLanes] = {};
     float inverse[kMaxLanes] = {};
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = first + i, token = item.token + row / group();
-      rows[i] = static_cast<T*>(p_.out) + (token * p_.heads + kvHead * group() + row % group()) * p_.headDim;
+      rows[i] = outRow(item, kvHead, first + i);
       inverse[i] = 1.f / panel.total[i];
     }
     forVectors(count, [&](auto vectors) { emptyPanel(rows, panel.out, vectors, p_.headDim, inverse); });
   }
 
   const PagedAttentionParams& p_;
+  float* work_;
   unit *keys_, *values_;
   float* scores_;
   QueryPanel panels_[kPanels];
@@ -184,7 +252,7 @@ class Paged {
 Status pagedAttention(const PagedAttentionParams& p, Context& c) {
   if (Status s = check(p); !s.ok()) return s;
   const Plan plan(p, nullptr);
-  const int64_t stride = plan.partFloats(p.headDim);
+  const int64_t stride = RowState::floats(kFewRows, p.headDim);
   const size_t partBytes = size_t(plan.parts * p.kvHeads * stride + 15) / 16 * 64;
   const size_t local = size_t(Paged<float, float>::floats(p.headDim)) * sizeof(float);
   char* shared = static_cast<char*>(c.workspace.shared(partBytes + size_t(plan.items) * sizeof(Item)));
@@ -203,7 +271,9 @@ Status pagedAttention(const PagedAttentionParams& p, Context& c) {
         fn(work, items[i / p.kvHeads], i % p.kvHeads);
       });
     };
-    each([&](auto& work, const Item& item, int64_t head) { work.run(item, head, item.parts > 1 ? partOf(item, head) : nullptr); });
+    each([&](auto& work, const Item& item, int64_t head) {
+      work.run(item, head, item.parts > 1 ? partOf(item, head) : nullptr);
+    });
     if (plan.parts > 0)
       each([&](auto& work, const Item& item, int64_t head) {
         const bool firstPiece = item.parts > 1 && (&item == items || (&item)[-1].sequence != item.sequence);

@@ -8,6 +8,8 @@ export interface AttentionCase {
   left: number
   right: number
   scale: number
+  /** Only the last so many queries of each sequence are computed; default all. */
+  queries?: readonly number[]
 }
 
 /** Token ranges of the sequences. */
@@ -34,7 +36,7 @@ export function attentionReference(c: AttentionCase, q: Floats, k: Floats, v: Fl
   for (let s = 0; s < c.lengths.length; s++)
     for (let h = 0; h < heads; h++) {
       const g = Math.floor(h / (heads / kvHeads))
-      for (let i = cu[s]!; i < cu[s + 1]!; i++) {
+      for (let i = cu[s + 1]! - (c.queries?.[s] ?? c.lengths[s]!); i < cu[s + 1]!; i++) {
         const at = (i * heads + h) * D
         const low = Math.max(cu[s]!, i - c.left)
         const high = Math.min(cu[s + 1]! - 1, i + c.right)

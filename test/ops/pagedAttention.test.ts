@@ -91,7 +91,7 @@ async function both(o: Setup) {
   const got = await pagedAttention(options).floats()
   const sides = { left: window === null ? Infinity : window - 1, right: 0 }
   const stored = (x: Float32Array) => asStored(x, cacheDtype)
-  const dense = { lengths: contexts, heads, kvHeads, headDim, ...sides, scale: headDim ** -0.5 }
+  const dense = { lengths: contexts, queries, heads, kvHeads, headDim, ...sides, scale: headDim ** -0.5 }
   return { got, want: last(attentionReference(dense, qAll, stored(k), stored(v)).out), options }
 }
 
