@@ -75,11 +75,12 @@ export class Optimiser {
     return norm
   }
 
-  /** Name of the first parameter whose gradient is not finite, after a step that was refused for it. */
-  async firstNonFinite(): Promise<string> {
-    for (const s of this.#slots)
-      if ((await gradOf(s.parameter).floats()).some((x) => !Number.isFinite(x))) return s.name
-    return 'all parameters together'
+  /** The first parameter that is not finite itself, else the first whose gradient is not; null when all are. For a step that was refused. */
+  async firstNonFinite(): Promise<string | null> {
+    const broken = async (t: Tensor) => (await t.floats()).some((x) => !Number.isFinite(x))
+    for (const s of this.#slots) if (await broken(s.parameter)) return s.name
+    for (const s of this.#slots) if (await broken(gradOf(s.parameter))) return `the gradient of ${s.name}`
+    return null
   }
 
   /** Everything a resumed run needs besides the model: moments, and master weights where the model itself is bfloat16. */

@@ -167,10 +167,12 @@ export class Trainer {
     norm.dispose()
     const parts = this.#mean(sums, valid)
     const step = ++this.state.step
-    for (const [name, value] of Object.entries(parts))
-      if (!Number.isFinite(value)) throw new DivergedError(step, `the loss part '${name}' is ${value}`)
-    if (!Number.isFinite(gradNorm))
-      throw new DivergedError(step, `the gradient of ${await this.optimiser.firstNonFinite()} is not finite`)
+    const lost = Object.entries(parts).find(([, value]) => !Number.isFinite(value))
+    if (lost || !Number.isFinite(gradNorm)) {
+      const loss = lost ? `the loss part '${lost[0]}' is ${lost[1]}` : 'the gradient norm is not finite'
+      const tensor = await this.optimiser.firstNonFinite()
+      throw new DivergedError(step, tensor ? `${loss}; the first tensor that is not finite is ${tensor}` : loss)
+    }
     const tokens = samples.reduce((n, s) => n + s.ids.length, 0)
     const seconds = (performance.now() - started) / 1000
     return {
