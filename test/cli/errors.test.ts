@@ -1,0 +1,241 @@
+import { execFile } from 'node:child_process'
+import { cp, mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Command } from 'commander'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { classifyTrainCommand } from '../../lib/cli/classifyTrain.js'
+import { makeData } from '../../lib/cli/data.js'
+import { distill, distillCommand } from '../../lib/cli/distill.js'
+import { doctor } from '../../lib/cli/doctor.js'
+import { evaluate } from '../../lib/cli/eval.js'
+import { rateAndExplain } from '../../lib/cli/fit.js'
+import { generate } from '../../lib/cli/generate.js'
+import { train, trainCommand } from '../../lib/cli/train.js'
+import { ArgumentError, ConfigError, DatasetError, FileError, InputError, TokenizerError } from '../../lib/errors.js'
+import { DivergedError, type StepReport } from '../../lib/train/trainer.js'
+import { testDevice } from '../support.js'
+import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
+
+const device = testDevice()
+const quiet = { device, print: () => {} }
+const training = { steps: 4, batchSize: 2, checkpointEvery: 1, evalEvery: 0 }
+let root: string
+const at = (...parts: string[]) => join(root, ...parts)
+
+beforeAll(async () => {
+  root = await temporaryFolder()
+  await writeTinyTokenizer(at('tokenizer'))
+  await writeTinyModel(device, at('base'), { tokenizerFrom: at('tokenizer') })
+  await makeData({ out: at('data'), pairs: 9, seed: 5, validation: 0.2, test: 0.2 }, () => {})
+})
+
+const rejection = (promise: Promise<unknown>): Promise<Error & { code?: string }> =>
+  promise.then(
+    () => Promise.reject(new Error('nothing was thrown')),
+    (error) => error,
+  )
+
+/** Runs a command line without starting a process. */
+function run(...args: string[]): Promise<unknown> {
+  const program = new Command('lantern').exitOverride().configureOutput({ writeErr: () => {} })
+  for (const add of [trainCommand, distillCommand, classifyTrainCommand]) add(program)
+  for (const command of program.commands) command.exitOverride().configureOutput({ writeErr: () => {} })
+  return program.parseAsync(['node', 'lantern', ...args])
+}
+
+describe('settings', () => {
+  const config = async (name: string, text: string) => {
+    await writeFile(at(name), text)
+    return ['--config', at(name)]
+  }
+
+  it.each(['train', 'distill', 'classify-train'])(
+    '%s names a misspelt key of its file, and the right one',
+    async (command) => {
+      const file = await config('misspelt.yaml', 'model: a\ntraining:\n  learnignRate: 1e-3\n  batchSize: many\n')
+      const error = await rejection(run(command, ...file))
+      expect(error).toBeInstanceOf(ConfigError)
+      expect(error.message).toContain(
+        'misspelt.yaml:3:3: training.learnignRate: unknown key; did you mean "learningRate"?',
+      )
+      expect(error.message).toContain('misspelt.yaml:4:14: training.batchSize: must be a number but is the text "many"')
+    },
+  )
+
+  it('refuses the distill section where there is no teacher', async () => {
+    const file = await config('section.yaml', 'distill: { divergence: forwardKL }\n')
+    expect((await rejection(run('train', ...file))).message).toMatch(/section.yaml:1:1: distill: unknown key/)
+  })
+
+  it('says which flag gives what neither file nor flags have', async () => {
+    const file = await config('partial.json', '{ "model": "a", "out": "b", "training": { "precision": "bfloat16" } }')
+    const error = await rejection(run('distill', ...file, '--data', 'd'))
+    expect(error.message).toBe('lantern distill: teacher is missing; pass --teacher')
+  })
+
+  it.each([
+    [['--batch-size', '1.5'], /'1.5' is invalid. It must be an integer but is 1.5/],
+    [['--batch-size', ''], /must be a number/],
+    [['--divergence', 'jensenshannon'], /did you mean "jensenShannon"\?/],
+    [['--betas', '0.9,1'], /must be less than 1 but is 1/],
+    [['--betas', '0.9'], /'0.9' is invalid/],
+    [['--learning-rte', '1'], /unknown option '--learning-rte'\s+\(Did you mean --learning-rate\?\)/],
+  ])('refuses the flag %s', async (flags, message) => {
+    expect((await rejection(run('distill', ...flags))).message).toMatch(message)
+  })
+
+  it('checks settings that a program passes', async () => {
+    const error = await rejection(train({ model: 'a', data: 'b', out: 'c', training: { patience: -1 } }, quiet))
+    expect(error.message).toMatch(/training.patience must be at least 0 but is -1/)
+    expect(await rejection(generate({ model: at('base') }, quiet))).toBeInstanceOf(ArgumentError)
+    expect(await rejection(evaluate({ data: at('data', 'test.jsonl') }, quiet))).toBeInstanceOf(ArgumentError)
+  })
+
+  it('documents every flag with its default', () => {
+    const program = new Command('lantern')
+    distillCommand(program)
+    const help = program.commands[0]!.configureHelp({ helpWidth: 500 }).helpInformation()
+    expect(help).toMatch(/--lambda-kd <x> +weight of the divergence \(default: 0.9\)/)
+    expect(help).toMatch(/--divergence <name> +divergence from the teacher: forwardKL, .* \(default: jensenShannon\)/)
+    for (const { long, description } of program.commands[0]!.options) expect(description, String(long)).not.toBe('')
+  })
+})
+
+describe('data and models that do not fit', () => {
+  const settings = (out: string) => ({ model: at('base'), data: at('data'), out: at(out), training })
+
+  it('names the line of a dataset that is broken', async () => {
+    await mkdir(at('broken'))
+    const lines = (await readFile(at('data', 'train.jsonl'), 'utf8')).split('\n')
+    lines[1] = lines[1]!.slice(0, 100)
+    await writeFile(at('broken', 'train.jsonl'), lines.join('\n'))
+    const error = await rejection(train({ ...settings('x'), data: at('broken') }, quiet))
+    expect(error).toBeInstanceOf(DatasetError)
+    expect(error.message).toMatch(/broken\/train.jsonl:2: no JSON/)
+  })
+
+  it('says so when no sample fits', async () => {
+    const tight = { ...settings('x'), training: { ...training, maxLength: 10, longSamples: 'skip' as const } }
+    const error = await rejection(train(tight, quiet))
+    expect(error).toMatchObject({ code: 'ERR_SAMPLE' })
+  })
+
+  it('refuses a tokenizer with more tokens than the model', async () => {
+    await cp(at('base'), at('mismatched'), { recursive: true })
+    await writeTinyTokenizer(at('mismatched'), 1, 640)
+    for (const use of [
+      () => train({ ...settings('x'), model: at('mismatched') }, quiet),
+      () => generate({ model: at('mismatched'), prompt: 'x' }, quiet),
+      () => evaluate({ model: at('mismatched'), data: at('data', 'test.jsonl') }, quiet),
+    ]) {
+      const error = await rejection(use())
+      expect(error).toBeInstanceOf(TokenizerError)
+      expect(error.message).toMatch(/ids up to 6\d\d but the model has 600 embedding rows/)
+    }
+  })
+
+  it('refuses a teacher whose tokens are others', async () => {
+    await writeTinyTokenizer(at('other-tokenizer'), 2)
+    await writeTinyModel(device, at('stranger'), { tokenizerFrom: at('other-tokenizer') })
+    const error = await rejection(distill({ ...settings('x'), teacher: at('stranger') }, quiet))
+    expect(error).toBeInstanceOf(TokenizerError)
+    expect(error.message).toMatch(
+      /is token \d+ of the teacher .*stranger but (\d+|none) of .*base; distil between models that share/,
+    )
+  })
+
+  it('refuses a language model as classifier and input that cannot be read', async () => {
+    const test = at('data', 'test.jsonl')
+    expect((await rejection(evaluate({ classifier: at('base'), data: test }, quiet))).message).toMatch(
+      /no classification head/,
+    )
+    const files = { job: at('nowhere'), profile: test, classifier: at('base'), explainer: at('base') }
+    expect(await rejection(rateAndExplain(files, quiet))).toBeInstanceOf(InputError)
+    expect(await rejection(rateAndExplain({ ...files, job: '-', profile: '-' }, quiet))).toBeInstanceOf(ArgumentError)
+  })
+})
+
+describe('training that goes wrong', () => {
+  it('stops at NaN with the step, the tensor and the last good checkpoint', async () => {
+    const controller = new AbortController()
+    const listener = {
+      onStep: ({ step }: StepReport) => {
+        if (step === 2) controller.abort()
+      },
+    }
+    const settings = { model: at('base'), data: at('data'), out: at('nan'), training }
+    const { end } = await train(settings, { ...quiet, signal: controller.signal, listener })
+    expect(end).toBe('interrupted')
+    const file = at('nan', 'checkpoints', 'step-00000002', 'model.safetensors')
+    await overwriteFirstValue(file, 'model.layers.1.mlp.up_proj.weight', Number.NaN)
+    const error = await rejection(train({ ...settings, resume: true }, quiet))
+    expect(error).toBeInstanceOf(DivergedError)
+    expect(error).toMatchObject({ code: 'ERR_DIVERGED', step: 3 })
+    expect(error.message).toMatch(/^step 3: .*model\.layers\.1\.mlp\.up_proj\.weight/)
+    expect(error.message).toMatch(/Last good checkpoint: .*checkpoints\/step-00000002$/)
+    expect(await readdir(at('nan', 'checkpoints'))).toEqual(['step-00000001', 'step-00000002'])
+  })
+
+  it('loses nothing when the disk is full', async ({ skip }) => {
+    const disk = at('disk')
+    await mkdir(disk)
+    const exec = promisify(execFile)
+    const mounted = await exec('mount', ['-t', 'tmpfs', '-o', 'size=1000k', 'tmpfs', disk]).then(
+      () => true,
+      () => false,
+    )
+    skip(!mounted, 'no right to mount a small disk')
+    try {
+      const out = join(disk, 'run')
+      const error = await rejection(train({ model: at('base'), data: at('data'), out, training }, quiet))
+      expect(error).toBeInstanceOf(FileError)
+      expect(error).toMatchObject({ code: 'ERR_DISK_FULL' })
+      const kept = await readdir(join(out, 'checkpoints'))
+      expect(kept.length).toBeGreaterThan(0)
+      expect(
+        kept.every((name) => /^step-\d{8}$/.test(name)),
+        kept.join(),
+      ).toBe(true)
+      expect(error.message).toContain(`Last good checkpoint: ${join(out, 'checkpoints', kept.at(-1)!)}`)
+      await cp(out, at('rescued'), { recursive: true })
+      const resumed = await train(
+        { model: at('base'), data: at('data'), out: at('rescued'), training, resume: true },
+        quiet,
+      )
+      expect(resumed.end).toBe('finished')
+    } finally {
+      await exec('umount', [disk])
+    }
+  })
+})
+
+/** Changes one float32 of a safetensors file in place. */
+async function overwriteFirstValue(path: string, name: string, value: number): Promise<void> {
+  const handle = await open(path, 'r+')
+  try {
+    const bytes = await handle.readFile()
+    const headerBytes = Number(bytes.readBigUInt64LE(0))
+    const header = JSON.parse(bytes.subarray(8, 8 + headerBytes).toString('utf8'))
+    expect(header[name].dtype).toBe('F32')
+    const data = Buffer.alloc(4)
+    data.writeFloatLE(value)
+    await handle.write(data, 0, 4, 8 + headerBytes + header[name].data_offsets[0])
+  } finally {
+    await handle.close()
+  }
+}
+
+describe('doctor', () => {
+  it('tells what was chosen and measured', async () => {
+    const lines: string[] = []
+    const report = await doctor((line) => lines.push(line))
+    expect(report.measured!.matrixPeak).toBeGreaterThan(1e8)
+    expect(report.measured!.readBandwidth).toBeGreaterThan(1e8)
+    expect(report.addon!.instructionSets.map(({ name }) => name)).toContain(report.addon!.instructionSet)
+    const text = lines.join('\n')
+    for (const word of ['processor', 'instruction set', 'threads', 'huge pages', 'GFLOP/s', 'GB/s', 'CUDA', 'built by'])
+      expect(text).toContain(word)
+    expect(text).toMatch(/Everything is in order\.$|What to do:\n- /)
+  })
+})
