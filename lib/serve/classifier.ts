@@ -1,0 +1,138 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { LanternError } from '../errors.js'
+import { pack } from '../models/packed.js'
+import type { Qwen2 } from '../models/qwen2.js'
+
+/** Size of the classifier's batches. */
+export interface ClassifierOptions {
+  /** Tokens of one forward pass, unless a single prompt is longer; default 4096. */
+  maxBatchTokens?: number
+  /** Milliseconds that an idle classifier waits for company of a first prompt; default 2. */
+  batchWindow?: number
+  /** Called after every forward pass, for metrics. */
+  onBatch?: (batch: { sequences: number; tokens: number }) => void
+}
+
+/** A prompt and the promise of its answer. */
+class Job {
+  resolve: (probabilities: Float64Array) => void = () => {}
+  reject: (error: unknown) => void = () => {}
+  readonly result = new Promise<Float64Array>((resolve, reject) => {
+    this.resolve = resolve
+    this.reject = reject
+  })
+
+  constructor(readonly ids: ArrayLike<number>) {}
+}
+
+/**
+ * A sequence classifier for many callers at once: prompts that arrive within a few milliseconds of each other, or while a batch is
+ * running, share one forward pass over their packed tokens.
+ */
+export class Classifier {
+  readonly #model: Qwen2
+  readonly #options: Required<ClassifierOptions>
+  readonly #queue = new Set<Job>()
+  #running = 0
+  #loop: Promise<void> | null = null
+  #closed = false
+
+  constructor(model: Qwen2, options: ClassifierOptions = {}) {
+    this.#model = model
+    this.#options = { maxBatchTokens: 4096, batchWindow: 2, onBatch: () => {}, ...options }
+  }
+
+  /** Prompts waiting for their batch, and those in the batch that is running. */
+  get load(): { waiting: number; running: number } {
+    return { waiting: this.#queue.size, running: this.#running }
+  }
+
+  /**
+   * Probabilities of the labels for a prompt, by index. An aborted prompt leaves the queue; one that is running finishes unheard.
+   * @throws LanternError ERR_PROMPT for a prompt that is empty or longer than the model's positions, ERR_CLOSED; the signal's reason
+   */
+  async classify(ids: ArrayLike<number>, signal?: AbortSignal): Promise<Float64Array> {
+    this.#check(ids)
+    signal?.throwIfAborted()
+    const job = new Job(ids)
+    const abort = () => {
+      this.#queue.delete(job)
+      job.reject(signal?.reason)
+    }
+    signal?.addEventListener('abort', abort, { once: true })
+    this.#queue.add(job)
+    this.#loop ??= this.#run()
+    try {
+      return await job.result
+    } finally {
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  /** Rejects what is waiting, with ERR_CLOSED, and waits for the batch that is running. */
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const job of this.#queue) job.reject(closed())
+    this.#queue.clear()
+    await this.#loop
+  }
+
+  #check(ids: ArrayLike<number>): void {
+    if (this.#closed) throw closed()
+    const { maxPositionEmbeddings } = this.#model.config
+    if (ids.length === 0) throw new LanternError('ERR_PROMPT', 'the prompt has no tokens; give at least one')
+    if (ids.length > maxPositionEmbeddings)
+      throw new LanternError(
+        'ERR_PROMPT',
+        `the prompt has ${ids.length} tokens, the classifier takes ${maxPositionEmbeddings}; shorten the job post or the profile`,
+      )
+  }
+
+  async #run(): Promise<void> {
+    await sleep(this.#options.batchWindow)
+    while (this.#queue.size > 0) {
+      const batch = this.#take()
+      this.#running = batch.length
+      try {
+        const rows = await this.#forward(batch)
+        for (const [i, job] of batch.entries()) job.resolve(rows[i]!)
+      } catch (error) {
+        for (const job of batch) job.reject(error)
+      }
+      this.#running = 0
+    }
+    this.#loop = null
+  }
+
+  /** The oldest prompts that fit one pass. */
+  #take(): Job[] {
+    const batch: Job[] = []
+    let tokens = 0
+    for (const job of this.#queue) {
+      tokens += job.ids.length
+      if (batch.length > 0 && tokens > this.#options.maxBatchTokens) break
+      batch.push(job)
+    }
+    for (const job of batch) this.#queue.delete(job)
+    return batch
+  }
+
+  async #forward(jobs: readonly Job[]): Promise<Float64Array[]> {
+    const { device } = this.#model
+    const sequences = jobs.map((job) => job.ids)
+    using logits = device.persistent(() => device.tidy(() => this.#model.classify(pack(device, sequences))))
+    const values = await logits.floats()
+    this.#options.onBatch({ sequences: jobs.length, tokens: sequences.reduce((n, ids) => n + ids.length, 0) })
+    const labels = logits.dim(1)
+    return jobs.map((_, i) => softmax(values.subarray(i * labels, (i + 1) * labels)))
+  }
+}
+
+function softmax(logits: Float32Array): Float64Array {
+  const highest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
+  const powers = Float64Array.from(logits, (x) => Math.exp(x - highest))
+  const sum = powers.reduce((a, b) => a + b, 0)
+  return powers.map((p) => p / sum)
+}
+
+const closed = () => new LanternError('ERR_CLOSED', 'the classifier was closed; open the service again')

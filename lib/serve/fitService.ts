@@ -1,0 +1,257 @@
+import { classifierPrompt, explanationPrompt, LEVELS } from '../distill/samples.js'
+import { ConfigError } from '../errors.js'
+import { type JobPost, parseJob } from '../fit/job.js'
+import { type Profile, parseProfile } from '../fit/profile.js'
+import { type FitPrompt, fitPrompt } from '../fit/prompt.js'
+import type { FitLevel } from '../fit/rubric.js'
+import { Engine, type EngineOptions, type EngineStep } from '../generate/engine.js'
+import { eosTokenIds } from '../models/config.js'
+import type { Qwen2 } from '../models/qwen2.js'
+import { loadModel } from '../models/registry.js'
+import type { Device } from '../tensor/device.js'
+import type { FloatDType } from '../tensor/tensor.js'
+import { ChatTemplate } from '../text/chatTemplate.js'
+import { Tokenizer } from '../text/tokenizer.js'
+import { Classifier, type ClassifierOptions } from './classifier.js'
+
+/** What a fit service is made of. */
+export interface FitServiceOptions
+  extends Omit<EngineOptions, 'vocabularyLimit' | 'onStep'>,
+    Omit<ClassifierOptions, 'onBatch'> {
+  device: Device
+  /** Folder of the model that writes explanations: a causal language model with a chat template. */
+  explainer: string
+  /** Folder of the model that rates: a sequence classifier with the labels low, medium and high, in any order. */
+  classifier: string
+  /** Storage of the activations of both models, and of the KV cache; default float32. */
+  activations?: FloatDType
+}
+
+/** How well a profile fits a job. */
+export interface FitRating {
+  /** The most likely level. */
+  level: FitLevel
+  /** They add up to 1. */
+  probabilities: Record<FitLevel, number>
+}
+
+/** A rating with what was read from the post, and the prompt that the models were given. */
+export interface FitResult extends FitRating {
+  job: JobPost
+  profile: Profile
+  prompt: FitPrompt
+}
+
+/** What to watch while an explanation is written. */
+export interface ExplainOptions {
+  signal?: AbortSignal
+  /** Default 256. */
+  maxTokens?: number
+}
+
+/** How an explanation ended: the value that its generator returns. */
+export interface ExplainUsage {
+  promptTokens: number
+  completionTokens: number
+  /** `stop`: the model ended its turn; `length`: maxTokens were reached. */
+  finishReason: 'stop' | 'length'
+}
+
+/** One forward pass of a model, for metrics. */
+export interface ServiceStep {
+  model: 'classifier' | 'explainer'
+  phase: 'classify' | 'prefill' | 'decode'
+  sequences: number
+  tokens: number
+}
+
+/** A model with the tokenizer that it was checked against. */
+interface Loaded {
+  model: Qwen2
+  tokenizer: Tokenizer
+}
+
+/**
+ * Rates and explains fits for many callers at once, with a classifier and an explainer that share a device. Calls are batched; an aborted
+ * one leaves its batch.
+ *
+ *     const service = await FitService.open({ device, explainer: 'runs/student', classifier: 'runs/classifier' })
+ *     const { level, prompt } = await service.fit(jobPosting, resume)
+ *     for await (const piece of service.explain(prompt)) process.stdout.write(piece)
+ *     await service.close()
+ */
+export class FitService {
+  readonly device: Device
+  readonly #explainer: Loaded
+  readonly #rater: Loaded
+  readonly #engine: Engine
+  readonly #classifier: Classifier
+  readonly #labels: readonly FitLevel[]
+  readonly #stop: readonly number[]
+  readonly #listeners = new Set<(step: ServiceStep) => void>()
+
+  private constructor(options: FitServiceOptions, explainer: Loaded, rater: Loaded, labels: readonly FitLevel[]) {
+    this.device = options.device
+    this.#explainer = explainer
+    this.#rater = rater
+    this.#labels = labels
+    const { tokenizer, model } = explainer
+    const stop = eosTokenIds(model.config)
+    this.#stop = stop.length > 0 ? stop : [tokenizer.eosTokenId ?? []].flat()
+    const { cacheTokens, maxSequences, maxPrefillTokens, maxBatchTokens, batchWindow } = options
+    this.#engine = new Engine(model, {
+      ...defined({ cacheTokens, maxSequences, maxPrefillTokens }),
+      vocabularyLimit: tokenizer.vocabSize,
+      onStep: (step) => this.#tell(stepOf(step)),
+    })
+    this.#classifier = new Classifier(rater.model, {
+      ...defined({ maxBatchTokens, batchWindow }),
+      onBatch: (batch) => this.#tell({ model: 'classifier', phase: 'classify', ...batch }),
+    })
+  }
+
+  /**
+   * Loads both models, mapped. The caller keeps the device and closes it after the service.
+   * @throws ConfigError, CheckpointError, TokenizerError, ChatTemplateError: what is missing, or does not fit its model or its task
+   */
+  static async open(options: FitServiceOptions): Promise<FitService> {
+    const explainer = await load(options, options.explainer)
+    try {
+      if (explainer.model.config.numLabels !== undefined)
+        throw wrongModel(options.explainer, 'is a classifier', 'name a causal language model as explainer')
+      const rater = await load(options, options.classifier)
+      try {
+        return new FitService(options, explainer, rater, levelsOf(options.classifier, rater.model))
+      } catch (error) {
+        rater.model.dispose()
+        throw error
+      }
+    } catch (error) {
+      explainer.model.dispose()
+      throw error
+    }
+  }
+
+  /** Calls waiting and running in each model, and the tokens of the KV cache. */
+  get load() {
+    return { classifier: this.#classifier.load, explainer: this.#engine.load, cache: this.#engine.cache }
+  }
+
+  /** Calls `listener` after every forward pass. @returns a function that ends it */
+  onStep(listener: (step: ServiceStep) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /**
+   * The prompt of a pair.
+   * @param jobInput whatever parseJob reads: JSON-LD, our own JSON, text
+   * @param profileInput whatever parseProfile reads: JSON Resume, our own JSON, text
+   * @throws InputError
+   */
+  read(jobInput: unknown, profileInput: unknown): { job: JobPost; profile: Profile; prompt: FitPrompt } {
+    const job = parseJob(jobInput)
+    const profile = parseProfile(profileInput)
+    return { job, profile, prompt: fitPrompt(job, profile) }
+  }
+
+  /**
+   * Rates a prompt.
+   * @throws LanternError ERR_PROMPT when it is too long for the classifier, ERR_CLOSED; the signal's reason
+   */
+  async rate(prompt: FitPrompt, signal?: AbortSignal): Promise<FitRating> {
+    const p = await this.#classifier.classify(classifierPrompt(this.#rater.tokenizer, prompt), signal)
+    const of = (level: FitLevel) => p[this.#labels.indexOf(level)]!
+    const probabilities = { low: of('low'), medium: of('medium'), high: of('high') }
+    return { level: LEVELS.reduce((best, l) => (of(l) > of(best) ? l : best)), probabilities }
+  }
+
+  /**
+   * Explains a prompt's fit, in pieces of text as they are generated (greedily). Leaving the loop or aborting the signal ends it.
+   * @throws LanternError, at once: ERR_PROMPT when prompt and maxTokens do not fit the model or its cache, ERR_CLOSED. While iterating: the
+   *   signal's reason, ERR_CLOSED, or what failed on the device
+   */
+  explain(prompt: FitPrompt, options: ExplainOptions = {}): AsyncGenerator<string, ExplainUsage> {
+    const { signal, maxTokens = 256 } = options
+    const { tokenizer } = this.#explainer
+    const ids = explanationPrompt(tokenizer, prompt)
+    const tokens = this.#engine.generate(ids, { maxTokens, stop: this.#stop, signal })
+    return pieces(tokens, tokenizer, ids.length, maxTokens)
+  }
+
+  /**
+   * Reads a job post and a profile and rates their fit.
+   * @throws InputError; as `rate`
+   */
+  async fit(jobInput: unknown, profileInput: unknown, signal?: AbortSignal): Promise<FitResult> {
+    const read = this.read(jobInput, profileInput)
+    return { ...(await this.rate(read.prompt, signal)), ...read }
+  }
+
+  /** Ends what is running with ERR_CLOSED and gives the models' memory back. */
+  async close(): Promise<void> {
+    this.#engine.dispose()
+    await this.#classifier.close()
+    for (const { model } of [this.#explainer, this.#rater]) model.dispose()
+  }
+
+  #tell(step: ServiceStep): void {
+    for (const listener of this.#listeners) listener(step)
+  }
+}
+
+async function* pieces(
+  tokens: AsyncGenerator<{ id: number }>,
+  tokenizer: Tokenizer,
+  promptTokens: number,
+  maxTokens: number,
+): AsyncGenerator<string, ExplainUsage> {
+  const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true })
+  let completionTokens = 0
+  for await (const { id } of tokens) {
+    completionTokens++
+    const piece = decoder.push(id)
+    if (piece) yield piece
+  }
+  const rest = decoder.flush()
+  if (rest) yield rest
+  return { promptTokens, completionTokens, finishReason: completionTokens < maxTokens ? 'stop' : 'length' }
+}
+
+async function load({ device, activations }: FitServiceOptions, folder: string): Promise<Loaded> {
+  const tokenizer = await Tokenizer.fromFolder(folder)
+  ChatTemplate.require(tokenizer.chatTemplate)
+  const model = await loadModel(device, folder, { activations })
+  try {
+    tokenizer.checkMatches(model.config.vocabSize)
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+  return { model, tokenizer }
+}
+
+/** The levels in the order of the classifier's logits. */
+function levelsOf(folder: string, { config }: Qwen2): FitLevel[] {
+  const names = config.id2label ?? []
+  const levels = names.flatMap((name) => LEVELS.find((level) => level === name.toLowerCase()) ?? [])
+  if (names.length === LEVELS.length && new Set(levels).size === LEVELS.length) return levels
+  const found = config.numLabels === undefined ? 'is no classifier' : `has the labels ${names.join(', ')}`
+  throw wrongModel(folder, found, `name a sequence classifier with the labels ${LEVELS.join(', ')}`)
+}
+
+function wrongModel(folder: string, found: string, next: string): ConfigError {
+  const message = `the model ${found}; ${next}`
+  return new ConfigError('ERR_MODEL_TASK', `${folder}: ${message}`, folder, [{ path: '', message }])
+}
+
+const stepOf = ({ prefill, sequences, tokens }: EngineStep): ServiceStep => ({
+  model: 'explainer',
+  phase: prefill ? 'prefill' : 'decode',
+  sequences,
+  tokens,
+})
+
+/** Without the keys that are undefined, so that they do not hide defaults. */
+const defined = <T extends object>(options: T): T =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
