@@ -19,6 +19,8 @@ export interface RunOptions {
   keep?: number
   /** Go on from the newest checkpoint in `out`; without one, start anew. Without `resume`, a run in `out` is an error. */
   resume?: boolean
+  /** What a resumed run must share besides the trainer's options and data, such as the objective's settings; plain JSON. */
+  identity?: unknown
   /** Storage of the resulting model; default bfloat16. Checkpoints keep the training precision. */
   dtype?: 'float32' | 'bfloat16'
   signal?: AbortSignal
@@ -43,7 +45,7 @@ export async function runTraining(trainer: Trainer, model: Qwen2, options: RunOp
       'ERR_RUN_EXISTS',
       `${out} holds a run already (${known.at(-1)}); pass --resume to go on with it, or another folder`,
     )
-  const fingerprint = fingerprintOf(trainer)
+  const fingerprint = fingerprintOf(trainer, options.identity)
   if (known.length > 0) await restore(join(checkpoints, known.at(-1)!), trainer, model, fingerprint)
   await trimMetrics(metrics, trainer.state.step)
 
@@ -140,9 +142,9 @@ async function load(path: string, targets: { name: string; tensor: Tensor }[]): 
 
 const named = (model: Qwen2) => [...model.parameters].map(([name, tensor]) => ({ name, tensor }))
 
-/** What must be the same for a resumed run to be the same run: the options and the training data. */
-function fingerprintOf(trainer: Trainer): string {
-  const hash = createHash('sha256').update(JSON.stringify(trainer.options))
+/** What must be the same for a resumed run to be the same run: the options, the caller's identity and the training data. */
+function fingerprintOf(trainer: Trainer, identity: unknown = null): string {
+  const hash = createHash('sha256').update(JSON.stringify([trainer.options, identity]))
   for (const { ids, labels, label } of trainer.train) hash.update(ids).update(labels).update(String(label))
   return hash.digest('hex')
 }
