@@ -3,10 +3,9 @@ import type { z } from 'zod'
 import { classification } from '../distill/objectives.js'
 import { LEVELS, levelSample } from '../distill/samples.js'
 import { openFolder } from '../models/folder.js'
-import { loadModel } from '../models/registry.js'
-import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { interruptible } from './interrupt.js'
+import { openModel } from './models.js'
 import { runSettings, trainingSettings } from './settings.js'
 import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
 
@@ -35,23 +34,22 @@ export async function classifyTrain(input: ClassifyTrainSettings, context: Train
   const settings = checkSettings('classify-train', schema, input)
   const { precision, seed } = settings.training
   return withDevice(context, async (device) => {
-    const tokenizer = await Tokenizer.fromFolder(settings.model)
     const folder = await openFolder(device, settings.model)
     folder.verify() // only the new head may be missing, and nothing else is to be filled in
     folder.close()
-    using model = await loadModel(device, settings.model, {
+    using opened = await openModel(device, settings.model, 'classify', {
       trainable: true,
       weights: precision,
       activations: precision,
       config: { numLabels: LEVELS.length, id2label: LEVELS },
       initialiseMissing: seed,
     })
+    const { model, tokenizer } = opened
     return await runInFolder(
       device,
       {
         command: 'classify-train',
         settings,
-        tokenizer,
         model,
         objective: classification(model),
         encode: ({ prompt, level }) => levelSample(tokenizer, prompt, level),

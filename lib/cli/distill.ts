@@ -3,10 +3,10 @@ import type { z } from 'zod'
 import { distillation } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
 import { TokenizerError } from '../errors.js'
-import { loadModel } from '../models/registry.js'
-import { Tokenizer } from '../text/tokenizer.js'
+import type { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { interruptible } from './interrupt.js'
+import { openModel } from './models.js'
 import { distillSettings, folder, runSettings, trainingSettings } from './settings.js'
 import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
 
@@ -40,23 +40,22 @@ export async function distill(input: DistillSettings, context: TrainingContext):
   const settings = checkSettings('distill', schema, input)
   const { precision } = settings.training
   return withDevice(context, async (device) => {
-    const tokenizer = await Tokenizer.fromFolder(settings.model)
-    await requireSameTokens(tokenizer, settings.model, settings.teacher)
-    using teacher = await loadModel(device, settings.teacher, { activations: precision })
-    tokenizer.checkMatches(teacher.config.vocabSize)
-    using student = await loadModel(device, settings.model, {
+    using teacher = await openModel(device, settings.teacher, 'decode', { activations: precision })
+    using student = await openModel(device, settings.model, 'decode', {
       trainable: true,
       weights: precision,
       activations: precision,
     })
+    const { model, tokenizer } = student
+    requireSameTokens(tokenizer, teacher.tokenizer, settings)
     return await runInFolder(
       device,
       {
         command: 'distill',
         settings,
-        tokenizer,
-        model: student,
-        objective: distillation(student, teacher, settings.distill),
+        model,
+        objective: distillation(model, teacher.model, settings.distill),
+        identity: settings.distill,
         encode: ({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation),
       },
       context,
@@ -65,8 +64,8 @@ export async function distill(input: DistillSettings, context: TrainingContext):
 }
 
 /** A divergence compares probabilities id by id: an id must mean the same token on both sides. */
-async function requireSameTokens(tokenizer: Tokenizer, student: string, teacher: string): Promise<void> {
-  const other = await Tokenizer.fromFolder(teacher)
+function requireSameTokens(tokenizer: Tokenizer, other: Tokenizer, names: { model: string; teacher: string }): void {
+  const { model: student, teacher } = names
   const advice =
     'distil between models that share a tokenizer, or train the student on the labels alone with lantern train'
   if (other.vocabSize !== tokenizer.vocabSize)

@@ -12,12 +12,12 @@ import { type ExplanationScore, scoreExplanation } from '../fit/explain.js'
 import { Engine } from '../generate/engine.js'
 import { pack } from '../models/packed.js'
 import type { Qwen2 } from '../models/qwen2.js'
-import { loadModel } from '../models/registry.js'
 import type { Device } from '../tensor/device.js'
-import { Tokenizer } from '../text/tokenizer.js'
-import { fitSamples, microBatches, weightOf } from '../train/batches.js'
+import type { Tokenizer } from '../text/tokenizer.js'
+import { fitSamples, microBatches, type Sample, weightOf } from '../train/batches.js'
 import { checkSettings, defineCommand } from './command.js'
 import { interruptible } from './interrupt.js'
+import { openModel } from './models.js'
 import { classificationLines, explainerLines } from './scores.js'
 import { file, folder } from './settings.js'
 import { type CommandContext, withDevice } from './training.js'
@@ -126,12 +126,13 @@ async function scoreExplainer(
   settings: ExplainerSettings,
   signal?: AbortSignal,
 ): Promise<ExplainerScores> {
-  const tokenizer = await Tokenizer.fromFolder(path)
-  using model = await loadModel(device, path)
-  tokenizer.checkMatches(model.config.vocabSize)
+  using opened = await openModel(device, path, 'decode')
+  const { model, tokenizer } = opened
   const room = model.config.maxPositionEmbeddings
-  const fitting = pairs.filter((pair) => explanationSample(tokenizer, pair.prompt, pair.explanation).ids.length <= room)
-  const { nll, perplexity, tokens } = await corpusLoss(model, tokenizer, pairs, settings.microBatchTokens, signal)
+  const encoded = pairs.map(({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation))
+  const fitting = pairs.filter((_, i) => encoded[i]!.ids.length <= room)
+  const { samples } = fitSamples(encoded, room, 'skip')
+  const { nll, perplexity, tokens } = await corpusLoss(model, samples, settings.microBatchTokens, signal)
   const { texts, tokensPerSecond } = await generateAll(model, tokenizer, fitting, settings, signal)
   const references = fitting.map((pair) => pair.explanation)
   const each = texts.map((text, i) => scoreExplanation(text, references[i]!))
@@ -156,13 +157,10 @@ async function scoreExplainer(
 
 async function corpusLoss(
   model: Qwen2,
-  tokenizer: Tokenizer,
-  pairs: readonly PairSample[],
+  samples: readonly Sample[],
   microBatchTokens: number,
   signal?: AbortSignal,
 ): Promise<NllAccumulator> {
-  const encoded = pairs.map(({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation))
-  const { samples } = fitSamples(encoded, model.config.maxPositionEmbeddings, 'skip')
   const objective = languageModelling(model)
   const nll = new NllAccumulator()
   for (const micro of microBatches(samples, microBatchTokens)) {
@@ -211,10 +209,9 @@ async function scoreClassifier(
   microBatchTokens: number,
   signal?: AbortSignal,
 ): Promise<ClassificationScores> {
-  const tokenizer = await Tokenizer.fromFolder(path)
-  using model = await loadModel(device, path)
-  tokenizer.checkMatches(model.config.vocabSize)
-  requireLevels(path, model)
+  using opened = await openModel(device, path, 'classify')
+  const { model, tokenizer } = opened
+  const levels = levelsOf(path, model)
   const prompts = pairs.map(({ prompt }) => {
     const ids = classifierPrompt(tokenizer, prompt)
     return { ids, labels: new Int32Array(0) }
@@ -229,18 +226,20 @@ async function scoreClassifier(
     )
     const logits = await model.classify(batch).floats()
     for (let row = 0; row < micro.length; row++)
-      predicted.push(argmax(logits.subarray(row * LEVELS.length, (row + 1) * LEVELS.length)))
+      predicted.push(levels[argmax(logits.subarray(row * levels.length, (row + 1) * levels.length))]!)
   }
   const labels = pairs.map(({ level }) => LEVELS.indexOf(level))
   return classificationScores(labels, predicted, LEVELS.length)
 }
 
-function requireLevels(path: string, model: Qwen2): void {
-  if (model.config.numLabels === LEVELS.length) return
-  const what =
-    model.config.numLabels === undefined ? 'has no classification head' : `has ${model.config.numLabels} classes`
+/** The index in LEVELS of every logit. */
+function levelsOf(path: string, { config }: Qwen2): number[] {
+  const names = config.id2label ?? []
+  const known: readonly string[] = LEVELS
+  const levels = names.map((name) => known.indexOf(name.toLowerCase()))
+  if (levels.length === LEVELS.length && !levels.includes(-1)) return levels
   throw new ArgumentError(
-    `eval: ${path} ${what}, a fit has ${LEVELS.length} levels; give a model that lantern classify-train made`,
+    `eval: ${path} has the labels ${names.join(', ')}, a fit is ${LEVELS.join(', ')}; give a model that lantern classify-train made`,
   )
 }
 

@@ -67,7 +67,6 @@ export async function rateAndExplain(input: FitSettings, context: CommandContext
       } catch (error) {
         if (!signal?.aborted) throw error
         result.interrupted = true
-        await device.synchronize() // the step that was under way reads the weights
       }
       print('\n')
       return result

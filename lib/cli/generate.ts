@@ -2,11 +2,10 @@ import type { Command } from 'commander'
 import { z } from 'zod'
 import { ArgumentError } from '../errors.js'
 import { Engine } from '../generate/engine.js'
-import { loadModel } from '../models/registry.js'
 import { encodeChat } from '../text/chat.js'
-import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand, type Print } from './command.js'
 import { interruptible } from './interrupt.js'
+import { openModel } from './models.js'
 import { folder } from './settings.js'
 import { type CommandContext, withDevice } from './training.js'
 
@@ -60,9 +59,8 @@ export async function generate(input: GenerateSettings, context: CommandContext)
   if ((prompt === undefined) === (chat === undefined))
     throw new ArgumentError('generate: give either a prompt or a chat message: --prompt TEXT or --chat TEXT')
   return withDevice(context, async (device) => {
-    const tokenizer = await Tokenizer.fromFolder(path)
-    using model = await loadModel(device, path)
-    tokenizer.checkMatches(model.config.vocabSize)
+    using opened = await openModel(device, path, 'decode')
+    const { model, tokenizer } = opened
     const ids =
       chat === undefined
         ? tokenizer.encode(prompt!)
@@ -86,7 +84,6 @@ export async function generate(input: GenerateSettings, context: CommandContext)
     } catch (error) {
       if (!context.signal?.aborted) throw error
       result.interrupted = true
-      await device.synchronize() // the step that was under way reads the weights
     }
     emit(decoder.flush())
     result.seconds = (performance.now() - started) / 1000

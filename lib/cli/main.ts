@@ -34,6 +34,12 @@ generateCommand(program)
 serveCommand(program)
 doctorCommand(program)
 
+// A reader that has seen enough, such as head, closes the pipe: end as a program does that SIGPIPE ends.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(141)
+  throw error
+})
+
 try {
   await program.parseAsync()
 } catch (error) {

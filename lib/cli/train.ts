@@ -2,10 +2,9 @@ import type { Command } from 'commander'
 import type { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
-import { loadModel } from '../models/registry.js'
-import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { interruptible } from './interrupt.js'
+import { openModel } from './models.js'
 import { runSettings, trainingSettings } from './settings.js'
 import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
 
@@ -34,18 +33,17 @@ export async function train(input: TrainSettings, context: TrainingContext): Pro
   const settings = checkSettings('train', schema, input)
   const { precision } = settings.training
   return withDevice(context, async (device) => {
-    const tokenizer = await Tokenizer.fromFolder(settings.model)
-    using model = await loadModel(device, settings.model, {
+    using opened = await openModel(device, settings.model, 'decode', {
       trainable: true,
       weights: precision,
       activations: precision,
     })
+    const { model, tokenizer } = opened
     return await runInFolder(
       device,
       {
         command: 'train',
         settings,
-        tokenizer,
         model,
         objective: languageModelling(model),
         encode: ({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation),

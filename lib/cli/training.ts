@@ -5,7 +5,6 @@ import { writeFileAtomic } from '../files.js'
 import { type PairSample, readDataset } from '../fit/dataset.js'
 import type { Qwen2 } from '../models/qwen2.js'
 import { Device } from '../tensor/device.js'
-import type { Tokenizer } from '../text/tokenizer.js'
 import { fitSamples, type Sample } from '../train/batches.js'
 import { Optimiser } from '../train/optimiser.js'
 import { runTraining } from '../train/run.js'
@@ -61,19 +60,19 @@ interface Run {
   /** Name of the command, for made-with.json. */
   command: string
   settings: RunSettings
-  tokenizer: Tokenizer
   model: Qwen2
   objective: Objective
+  /** What a resumed run must share besides data and training settings. */
+  identity?: unknown
   encode(sample: PairSample): Sample
 }
 
 /** Data in, trained model out: what train, distill and classify-train have in common. */
 export async function runInFolder(device: Device, run: Run, context: TrainingContext): Promise<TrainingResult> {
-  const { settings, model, tokenizer, objective } = run
+  const { settings, model, objective } = run
   const { training } = settings
   const { print, signal, listener } = context
   const started = Date.now()
-  tokenizer.checkMatches(model.config.vocabSize)
   const data = await readSamples(run, print)
   const optimiser = new Optimiser(model.parameters, { betas: training.betas, weightDecay: training.weightDecay })
   try {
@@ -85,6 +84,7 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
       tokenizerFrom: settings.model,
       keep: training.keep,
       resume: settings.resume,
+      identity: [run.command, training.precision, training.betas, training.weightDecay, run.identity],
       signal,
       listener: both(lines, listener),
     })

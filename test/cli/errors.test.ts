@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Command } from 'commander'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { classifyTrainCommand } from '../../lib/cli/classifyTrain.js'
+import { classifyTrain, classifyTrainCommand } from '../../lib/cli/classifyTrain.js'
 import { makeData } from '../../lib/cli/data.js'
 import { distill, distillCommand } from '../../lib/cli/distill.js'
 import { doctor } from '../../lib/cli/doctor.js'
@@ -145,10 +145,37 @@ describe('data and models that do not fit', () => {
     )
   })
 
+  it('refuses to go on with a run under other settings', async () => {
+    const first = { ...settings('resumed'), training: { ...training, steps: 1 } }
+    await distill({ ...first, teacher: at('base') }, quiet)
+    const again = { ...first, teacher: at('base'), resume: true }
+    for (const other of [
+      { ...again, distill: { divergence: 'forwardKL' as const } },
+      { ...again, training: { ...first.training, weightDecay: 0.5 } },
+      { ...again, training: { ...first.training, learningRate: 1e-5 } },
+    ])
+      expect(await rejection(distill(other, quiet))).toMatchObject({ code: 'ERR_RESUME' })
+    expect((await distill(again, quiet)).steps).toBe(1)
+  })
+
+  it('refuses a classifier where a language model is meant', async () => {
+    await classifyTrain({ ...settings('rater'), training: { ...training, steps: 1 } }, quiet)
+    const model = at('rater', 'model')
+    for (const use of [
+      () => train({ ...settings('x'), model }, quiet),
+      () => distill({ ...settings('x'), teacher: model }, quiet),
+      () => generate({ model, prompt: 'x' }, quiet),
+      () => evaluate({ model, data: at('data', 'test.jsonl') }, quiet),
+    ])
+      expect((await rejection(use())).message).toMatch(
+        /rater\/model is a classifier and writes no text; give a language model/,
+      )
+  })
+
   it('refuses a language model as classifier and input that cannot be read', async () => {
     const test = at('data', 'test.jsonl')
     expect((await rejection(evaluate({ classifier: at('base'), data: test }, quiet))).message).toMatch(
-      /no classification head/,
+      /base has no classification head; give a model that lantern classify-train made/,
     )
     const files = { job: at('nowhere'), profile: test, classifier: at('base'), explainer: at('base') }
     expect(await rejection(rateAndExplain(files, quiet))).toBeInstanceOf(InputError)

@@ -122,6 +122,12 @@ describe('the program', () => {
     expect(running.errors).toMatch(/unknown command 'distil'\s+\(Did you mean distill\?\)/)
   })
 
+  it('diagnoses an addon that does not load, and says what to do', async () => {
+    const running = new Running(main, ['doctor'], { LANTERN_ADDON: at('no.node') })
+    expect((await running.end()).code).toBe(1)
+    expect(running.output).toMatch(/addon +does not load\n[\s\S]*What to do:\n- .*no\.node.*npm run install\n$/)
+  })
+
   it('reports an error in one message, and where it came from only when asked', async () => {
     const args = ['generate', '--model', at('nowhere'), '--prompt', 'x']
     const plain = new Running(main, args)
