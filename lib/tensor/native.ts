@@ -73,12 +73,10 @@ export function addon(): Addon {
   try {
     loaded = createRequire(import.meta.url)(file) as Addon
   } catch (cause) {
-    throw new AddonError(
-      `the native addon ${file} does not load (${(cause as Error).message}); build it with: npm run install`,
-      {
-        cause,
-      },
-    )
+    const reason = (cause as Error).message.split('\n')[0] // without Node's list of requiring files
+    throw new AddonError(`the native addon ${file} does not load (${reason}); build it with: npm run install`, {
+      cause,
+    })
   }
   return loaded
 }
