@@ -59,6 +59,20 @@ describe('from data to scores', () => {
     })
   })
 
+  it('trains in bfloat16, and goes on after an interruption with the same bits', async () => {
+    const settings = { model: at('base'), data: at('data'), training: { ...training, precision: 'bfloat16' as const } }
+    const whole = await train({ ...settings, out: at('bf16') }, context)
+    const controller = new AbortController()
+    const listener = { onStep: ({ step }: StepReport) => (step === 2 ? controller.abort() : undefined) }
+    const part = { ...settings, out: at('bf16-parts') }
+    expect((await train(part, { ...context, listener, signal: controller.signal })).end).toBe('interrupted')
+    const rest = await train({ ...part, resume: true }, context)
+    expect(rest.best).toEqual(whole.best)
+    const file = (out: string, name: string) => readFile(at(out, name))
+    for (const name of ['model/model.safetensors', 'checkpoints/step-00000004/optimiser.safetensors', 'metrics.jsonl'])
+      expect((await file('bf16-parts', name)).equals(await file('bf16', name)), name).toBe(true)
+  })
+
   it('counts samples that are cut or left out', async () => {
     const settings = { model: at('base'), data: at('data'), training: { ...training, steps: 1, maxLength: 700 } }
     lines.length = 0
