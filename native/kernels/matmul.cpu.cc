@@ -1,6 +1,7 @@
 #include "matmul.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "common/pack.h"
 #include "common/split.h"

@@ -1,7 +1,8 @@
 // y = x W^T for up to kFewRows rows: the roles of the operands are swapped. Rows of x lie in the lanes (packed once, it is small), and units
-// of W are broadcast straight from where W lies, so W is read once and never written. A thread computes y^T for a block of rows of W, pass
-// after pass over groups of rows of x while the block stays in cache, and transposes it on the way out.
+// of W are broadcast straight from where W lies (bf16 that must be widened: from a few rows in cache), so W is read once. A thread computes
+// y^T for a block of rows of W, pass after pass over groups of rows of x while the block stays in cache, and transposes it on the way out.
 #include <algorithm>
+#include <atomic>
 
 #include "common/pack.h"
 #include "common/types.h"
@@ -25,41 +26,54 @@ LANTERN_INLINE unit loadUnit(const T* p) {
   return u;
 }
 
-// acc[r][v] = sum over k of W[r][k] * x[k][v]. x is packed in units of U; bf16 rows of W are taken two elements at a time.
-template <class U, class W, int R, int V>
-LANTERN_INLINE void multiplyRows(const W* w, int64_t ldw, int64_t k, const unit* x, int64_t xStride, vfloat (&acc)[R][V]) {
-  constexpr int64_t kStep = 4 / sizeof(W);  // elements in 32 bits of W
-  constexpr bool widen = sizeof(W) == 2 && sizeof(U) == 4;
-  const auto step = [&](auto unitAt, const unit* xk) [[gnu::always_inline]] {
-    vint xv[widen ? 2 : 1][V];
-#pragma GCC unroll 2
-    for (int h = 0; h < (widen ? 2 : 1); ++h)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) xv[h][v] = loadUnits(xk + h * xStride + v * kLanes);
+// acc[r][v] = sum over k of W[r][k] * x[k][v]; W and x in units of U. An odd last bf16 of W stands alone in its unit.
+template <class U, int R, int V>
+LANTERN_INLINE void multiplyRows(const U* w, int64_t ldw, int64_t k, const unit* x, vfloat (&acc)[R][V]) {
+  const auto step = [&](const unit* xk, auto unitAt) [[gnu::always_inline]] {
+    vint held[R < V ? R : V];  // the smaller side waits in registers, the other passes through one
+    if constexpr (R < V) {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const vint u = splatUnit(unitAt(r));
+      for (int r = 0; r < R; ++r) held[r] = splatUnit(unitAt(r));
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
-        if constexpr (widen) {
-          acc[r][v] = multiplyAdd<float>(u << 16, xv[0][v], acc[r][v]);
-          acc[r][v] = multiplyAdd<float>(u & int32_t(0xffff0000), xv[1][v], acc[r][v]);
-        } else acc[r][v] = multiplyAdd<U>(u, xv[0][v], acc[r][v]);
+        const vint xv = loadUnits(xk + v * kLanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) acc[r][v] = multiplyAdd<U>(held[r], xv, acc[r][v]);
+      }
+    } else {
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) held[v] = loadUnits(xk + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const vint u = splatUnit(unitAt(r));
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) acc[r][v] = multiplyAdd<U>(u, held[v], acc[r][v]);
       }
     }
   };
   int64_t i = 0;
-  for (; i + kStep <= k; i += kStep, x += (widen ? 2 : 1) * xStride) step([&](int r) { return loadUnit(w + r * ldw + i); }, x);
-  if constexpr (kStep == 2)
-    if (i < k) step([&](int r) { return unit(w[r * ldw + i].bits); }, x);  // the odd last bf16; x has a zero row behind it
+  for (; i + kUnit<U> <= k; i += kUnit<U>, x += V * kLanes) step(x, [&](int r) [[gnu::always_inline]] { return loadUnit(w + r * ldw + i); });
+  if constexpr (kUnit<U> == 2)
+    if (i < k) step(x, [&](int r) [[gnu::always_inline]] { return unit(w[r * ldw + i].bits); });
 }
 
+// Row stride of widened rows: not a power of two, so that the rows of a tile do not evict one another.
+int64_t widenedStride(int64_t k) { return (k + 15) / 16 * 16 + 16; }
+
+// out[j][V * kLanes] for rows j < n of W. Rows that are multiplied in another type than they are stored in are widened a tile at a time:
+// a vector operation for kLanes of them, where the broadcasts would need one for each.
 template <class U, class W, int R, int V>
-void multiplyBlock(const W* w, int64_t ldw, int64_t n, int64_t k, const unit* x, int64_t xStride, float* out) {
+void multiplyBlock(const W* w, int64_t ldw, int64_t n, int64_t k, const unit* x, float* widened, float* out) {
   for (int64_t j = 0; j < n; j += R) {
     const int64_t at = std::max<int64_t>(0, std::min<int64_t>(j, n - R));  // the last tile overlaps its neighbour
     vfloat acc[R][V] = {};
-    multiplyRows<U, W, R, V>(w + at * ldw, ldw, k, x, xStride, acc);
+    if constexpr (sizeof(U) == sizeof(W)) multiplyRows<U, R, V>(w + at * ldw, ldw, k, x, acc);
+    else {
+      const int64_t stride = widenedStride(k);
+      for (int r = 0; r < R; ++r)
+        for (int64_t i = 0; i < k; i += kLanes) store(widened + r * stride + i, loadPart(w + (at + r) * ldw + i, k - i));
+      multiplyRows<float, R, V>(widened, stride, k, x, acc);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -81,38 +95,39 @@ void finishTransposed(const MatmulParams& p, int64_t m0, int64_t n0, int64_t n, 
 }
 
 template <class U, class W, int V>
-void run(const MatmulParams& p, Context& c, const unit* x, int64_t passes) {
-  constexpr int64_t width = V * kLanes;
-  const int64_t pass = (unitsOf<U>(p.k) + 1) * width;
-  c.pool.parallel((p.n + kRowsOfW - 1) / kRowsOfW, [&](int64_t item, int) {
+Status run(const MatmulParams& p, Context& c, const unit* x, int64_t passes) {
+  constexpr int64_t width = V * kLanes, R = kRowsFor<V>;
+  const int64_t pass = unitsOf<U>(p.k) * width;
+  const size_t scratch = sizeof(U) == sizeof(W) ? 0 : size_t(R * widenedStride(p.k)) * sizeof(float);
+  std::atomic<bool> failed{false};
+  c.pool.parallel((p.n + kRowsOfW - 1) / kRowsOfW, [&](int64_t item, int thread) {
+    float* widened = scratch ? static_cast<float*>(c.workspace.local(thread, scratch)) : nullptr;
+    if (scratch && !widened) return failed.store(true);
     alignas(64) float block[kRowsOfW * width];
     const int64_t n0 = item * kRowsOfW, n = std::min(kRowsOfW, p.n - n0);
     const W* w = static_cast<const W*>(p.b) + n0 * p.ldb;
     for (int64_t i = 0; i < passes; ++i) {
-      if (n >= kRowsFor<V>) multiplyBlock<U, W, kRowsFor<V>, V>(w, p.ldb, n, p.k, x + i * pass, width, block);
-      else multiplyBlock<U, W, 1, V>(w, p.ldb, n, p.k, x + i * pass, width, block);
+      if (n >= R) multiplyBlock<U, W, R, V>(w, p.ldb, n, p.k, x + i * pass, widened, block);
+      else multiplyBlock<U, W, 1, V>(w, p.ldb, n, p.k, x + i * pass, widened, block);
       if (p.yDtype == kFloat32) finishTransposed<float>(p, i * width, n0, n, width, block);
       else finishTransposed<bf16>(p, i * width, n0, n, width, block);
     }
   });
+  return failed ? Status::error(Code::outOfMemory, "matmul: no memory for widened weights; use fewer threads") : Status::fine();
 }
 
 template <class U, class X, class W>
 Status runPacked(const MatmulParams& p, Context& c) {
   const int64_t vectors = (p.m + kLanes - 1) / kLanes, passes = (vectors + kMostVectors - 1) / kMostVectors;
-  const int64_t v = (vectors + passes - 1) / passes, width = v * kLanes, pass = (unitsOf<U>(p.k) + 1) * width;
+  const int64_t v = (vectors + passes - 1) / passes, width = v * kLanes, pass = unitsOf<U>(p.k) * width;
   unit* x = static_cast<unit*>(c.workspace.shared(size_t(passes * pass + kLanes) * sizeof(unit)));
-  if (!x) return Status::error(Code::outOfMemory, "matmul: no memory for the packed input");
-  for (int64_t i = 0; i < passes; ++i) {
-    const X* from = static_cast<const X*>(p.a) + i * width * p.lda;
-    packInner<U>(x + i * pass, width, from, p.lda, std::min(width, p.m - i * width), p.k);
-    std::fill_n(x + i * pass + unitsOf<U>(p.k) * width, width, 0);  // what an odd last element of W meets
-  }
-  if (v == 1) run<U, W, 1>(p, c, x, passes);
-  else if (v == 2) run<U, W, 2>(p, c, x, passes);
-  else if (v == 3) run<U, W, 3>(p, c, x, passes);
-  else run<U, W, 4>(p, c, x, passes);
-  return Status::fine();
+  if (!x) return Status::error(Code::outOfMemory, "matmul: no memory for the packed input; use smaller batches");
+  for (int64_t i = 0; i < passes; ++i)
+    packInner<U>(x + i * pass, width, static_cast<const X*>(p.a) + i * width * p.lda, p.lda, std::min(width, p.m - i * width), p.k);
+  if (v == 1) return run<U, W, 1>(p, c, x, passes);
+  if (v == 2) return run<U, W, 2>(p, c, x, passes);
+  if (v == 3) return run<U, W, 3>(p, c, x, passes);
+  return run<U, W, 4>(p, c, x, passes);
 }
 
 }  // namespace
