@@ -1,6 +1,7 @@
 #include "adamw.h"
 
 #include "common/parameterTable.h"
+#include "common/split.h"
 
 namespace lantern::LANTERN_ISA {
 
@@ -29,8 +30,7 @@ Update factors(const AdamwParams& p, float norm) {
 void updateBlock(const ParameterRow& row, int64_t begin, int64_t end, const Update& u) {
   bf16* copy = static_cast<bf16*>(row.copy);
   const float keep = row.decay ? u.keep : 1.f;
-  for (int64_t i = begin; i < end; i += kLanes) {
-    const int64_t n = end - i;
+  eachVector(begin, end, [&](int64_t i, auto n) {
     const vfloat g = loadPart(row.grad + i, n) * u.clip;
     vfloat m = loadPart(row.m + i, n), v = loadPart(row.v + i, n), p = loadPart(row.parameter + i, n) * keep;
     m += u.beta1Rest * (g - m);
@@ -41,7 +41,7 @@ void updateBlock(const ParameterRow& row, int64_t begin, int64_t end, const Upda
     storePart(row.parameter + i, p, n);
     if (copy) storePart(copy + i, p, n);
     if (u.zeroGrad) storePart(row.grad + i, vfloat{}, n);
-  }
+  });
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ template <class X, class Y>
 void copyRow(const X* x, Y* y, int64_t n) {
   if constexpr (sizeof(X) == sizeof(Y)) memcpy(y, x, size_t(n) * sizeof(X));
   else
-    for (int64_t i = 0; i < n; i += kLanes) storePart(y + i, loadPart(x + i, n - i), n - i);
+    eachVector(0, n, [&](int64_t i, auto left) { storePart(y + i, loadPart(x + i, left), left); });
 }
 
 // Rows that lie one after the other are one long run; it is cut by length, so that one huge row keeps every thread busy too.
@@ -30,17 +30,15 @@ void addScaledRange(const AddScaledParams& p, int64_t begin, int64_t end) {
   const B* b = static_cast<const B*>(p.b);
   Y* y = static_cast<Y*>(p.y);
   const float alpha = float(p.alpha), beta = float(p.beta);
-  for (int64_t i = begin; i < end; i += kLanes) {
-    vfloat v = loadPart(a + i, end - i) * alpha;
-    if (b) v += loadPart(b + i, end - i) * beta;
-    storePart(y + i, v, end - i);
-  }
+  if (b)
+    eachVector(begin, end, [&](int64_t i, auto n) { storePart(y + i, loadPart(a + i, n) * alpha + loadPart(b + i, n) * beta, n); });
+  else eachVector(begin, end, [&](int64_t i, auto n) { storePart(y + i, loadPart(a + i, n) * alpha, n); });
 }
 
 template <class T>
 int64_t nonFinite(const T* x, int64_t begin, int64_t end) {
   vint found = {};
-  for (int64_t i = begin; i < end; i += kLanes) found -= (asInt(loadPart(x + i, end - i)) & 0x7f800000) == 0x7f800000;  // true is -1
+  eachVector(begin, end, [&](int64_t i, auto n) { found -= (asInt(loadPart(x + i, n)) & 0x7f800000) == 0x7f800000; });  // true is -1
   int64_t total = 0;
   for (int k = 0; k < kLanes; ++k) total += found[k];
   return total;

@@ -20,7 +20,7 @@ void addColumns(const EmbeddingBackwardParams& p, int64_t begin, int64_t end) {
     }
     const T* from = dy + i * p.hidden;
     float* to = p.dweight + int64_t(p.ids[i]) * p.hidden;
-    for (int64_t k = begin; k < end; k += kLanes) storePart(to + k, loadPart(to + k, end - k) + loadPart(from + k, end - k), end - k);
+    eachVector(begin, end, [&](int64_t k, auto n) { storePart(to + k, loadPart(to + k, n) + loadPart(from + k, n), n); });
   }
 }
 

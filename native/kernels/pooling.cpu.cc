@@ -27,11 +27,12 @@ void meanColumns(const MeanPoolingParams& p, int64_t s, int64_t begin, int64_t e
   alignas(64) float sums[kColumns] = {};
   const T* x = static_cast<const T*>(p.x);
   for (int64_t t = p.cuSeqlens[s]; t < p.cuSeqlens[s + 1]; ++t)
-    for (int64_t k = begin; k < end; k += kLanes)
-      store(sums + (k - begin), load(sums + (k - begin)) + loadPart(x + t * p.cols + k, end - k));
+    eachVector(begin, end, [&](int64_t k, auto n) {
+      store(sums + (k - begin), load(sums + (k - begin)) + loadPart(x + t * p.cols + k, n));
+    });
   const float scale = 1.f / float(p.cuSeqlens[s + 1] - p.cuSeqlens[s]);
   T* y = static_cast<T*>(p.y) + s * p.cols;
-  for (int64_t k = begin; k < end; k += kLanes) storePart(y + k, load(sums + (k - begin)) * scale, end - k);
+  eachVector(begin, end, [&](int64_t k, auto n) { storePart(y + k, load(sums + (k - begin)) * scale, n); });
 }
 
 template <class T>
@@ -40,17 +41,17 @@ void meanBackwardColumns(const MeanPoolingBackwardParams& p, int64_t s, int64_t 
   T* dx = static_cast<T*>(p.dx);
   const float scale = 1.f / float(p.cuSeqlens[s + 1] - p.cuSeqlens[s]);
   for (int64_t t = p.cuSeqlens[s]; t < p.cuSeqlens[s + 1]; ++t)
-    for (int64_t k = begin; k < end; k += kLanes) storePart(dx + t * p.cols + k, loadPart(dy + k, end - k) * scale, end - k);
+    eachVector(begin, end, [&](int64_t k, auto n) { storePart(dx + t * p.cols + k, loadPart(dy + k, n) * scale, n); });
 }
 
 // Row r of dx, the sum of the rows of dy in the chain first, next[first], ... (-1 ends it).
 template <class T>
 void sumChain(const T* dy, const int32_t* next, int32_t first, T* dx, int64_t cols) {
-  for (int64_t k = 0; k < cols; k += kLanes) {
+  eachVector(0, cols, [&](int64_t k, auto n) {
     vfloat total = {};
-    for (int32_t i = first; i >= 0; i = next[i]) total += loadPart(dy + i * cols + k, cols - k);
-    storePart(dx + k, total, cols - k);
-  }
+    for (int32_t i = first; i >= 0; i = next[i]) total += loadPart(dy + i * cols + k, n);
+    storePart(dx + k, total, n);
+  });
 }
 
 template <class T>

@@ -12,11 +12,10 @@ void forwardRow(const SwigluParams& p, int64_t row) {
   const T* gate = static_cast<const T*>(p.gate) + row * p.gateStride;
   const T* up = static_cast<const T*>(p.up) + row * p.upStride;
   T* y = static_cast<T*>(p.y) + row * p.yStride;
-  for (int64_t i = 0; i < p.cols; i += kLanes) {
-    const int64_t n = p.cols - i;
+  eachVector(0, p.cols, [&](int64_t i, auto n) {
     const vfloat g = loadPart(gate + i, n);
     storePart(y + i, g * sigmoid(g) * loadPart(up + i, n), n);
-  }
+  });
 }
 
 template <class T>
@@ -26,12 +25,11 @@ void backwardRow(const SwigluBackwardParams& p, int64_t row) {
   const T* up = static_cast<const T*>(p.up) + row * p.upStride;
   T* dgate = static_cast<T*>(p.dgate) + row * p.dgateStride;
   T* dup = static_cast<T*>(p.dup) + row * p.dupStride;
-  for (int64_t i = 0; i < p.cols; i += kLanes) {
-    const int64_t n = p.cols - i;
+  eachVector(0, p.cols, [&](int64_t i, auto n) {
     const vfloat g = loadPart(gate + i, n), u = loadPart(up + i, n), d = loadPart(dy + i, n), s = sigmoid(g);
     storePart(dup + i, d * g * s, n);
     storePart(dgate + i, d * u * s * (1.f + g * (1.f - s)), n);
-  }
+  });
 }
 
 }  // namespace

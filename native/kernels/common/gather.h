@@ -23,7 +23,7 @@ void gather(Pool& pool, const X* x, const int32_t* ids, Y* y, int64_t count, int
     Y* to = y + i * cols;
     if constexpr (sizeof(X) == sizeof(Y)) memcpy(to, from, size_t(cols) * sizeof(X));
     else
-      for (int64_t k = 0; k < cols; k += kLanes) storePart(to + k, loadPart(from + k, cols - k), cols - k);
+      eachVector(0, cols, [&](int64_t k, auto n) { storePart(to + k, loadPart(from + k, n), n); });
   });
 }
 

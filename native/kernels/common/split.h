@@ -2,6 +2,7 @@
 // threads, so that results that depend on the cut (partial sums) are the same on any machine.
 #pragma once
 #include <algorithm>
+#include <type_traits>
 
 #include "kernel.h"
 #include "simd.h"
@@ -9,6 +10,15 @@
 namespace lantern::LANTERN_ISA {
 
 constexpr int64_t kItemElements = 16384;
+
+// fn(i, left) for every vector of [begin, end): left is the constant kLanes but for the last one, so that loadPart and storePart are plain
+// loads and stores in the loop.
+template <class F>
+LANTERN_INLINE void eachVector(int64_t begin, int64_t end, F&& fn) {
+  int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) fn(i, std::integral_constant<int64_t, kLanes>{});
+  if (i < end) fn(i, end - i);
+}
 
 // fn(begin, end) over [0, n); every begin is a multiple of kItemElements.
 template <class F>
