@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
-import { splitDataset, toSample, writeDataset, writeProvenance } from '../fit/dataset.js'
+import { type PairSample, splitDataset, toSample, writeDataset, writeProvenance } from '../fit/dataset.js'
 import { generatedAsOf, generatePairs } from '../fit/generate.js'
 import { checkSettings, defineCommand, type Print } from './command.js'
 import { folder } from './settings.js'
@@ -47,7 +47,9 @@ export function dataCommand(program: Command): void {
  */
 export async function makeData(input: DataSettings, print: Print): Promise<DataResult> {
   const { out, pairs, seed, validation, test } = checkSettings('data', schema, input)
-  const samples = Array.from(generatePairs({ seed, count: pairs }), toSample)
+  const samples: PairSample[] = []
+  for (const pair of generatePairs({ seed, count: pairs }))
+    if (samples.push(toSample(pair)) % 1000 === 0) print(`generated ${samples.length} of ${pairs} pairs`)
   const levels: Record<string, number> = {}
   for (const { level } of samples) levels[level] = (levels[level] ?? 0) + 1
   const counts: Record<string, number> = {}

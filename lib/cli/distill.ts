@@ -19,6 +19,15 @@ const schema = runSettings.extend({
 /** Settings of `lantern distill`. */
 export type DistillSettings = z.input<typeof schema>
 
+/** A file for `--config`, shown by `--help`. */
+export const exampleConfig = `model: assets/student
+teacher: runs/teacher/model
+data: data
+out: runs/js
+distill: { divergence: jensenShannon, lambdaSft: 0.1, lambdaKd: 0.9 }
+training: { epochs: 2, batchSize: 16, learningRate: 5e-4, decay: cosine, evalEvery: 50, patience: 3 }
+`
+
 /** `lantern distill`: a student learns explanations from a teacher's distributions. */
 export function distillCommand(program: Command): void {
   defineCommand(program, {
@@ -26,8 +35,9 @@ export function distillCommand(program: Command): void {
     description: 'distil a student from a teacher: lambdaSft * cross entropy + lambdaKd * divergence, per token',
     schema,
     configFile: true,
-    examples:
-      'Example: lantern distill --model assets/student --teacher runs/teacher/model --data data --out runs/js --divergence jensenShannon',
+    examples: `Example: lantern distill --config js.yaml --out runs/tvd --divergence totalVariation, with js.yaml:
+
+${exampleConfig.replace(/^/gm, '  ').trimEnd()}`,
     run: async (settings) => exitCodeOf(await distill(settings, { print: console.log, signal: interruptible() })),
   })
 }

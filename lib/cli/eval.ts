@@ -99,7 +99,7 @@ export async function evaluate(input: EvalSettings, context: CommandContext): Pr
     }
     const result: EvalResult = {}
     if (settings.model) {
-      result.explainer = await scoreExplainer(device, settings.model, pairs, settings, context.signal)
+      result.explainer = await scoreExplainer(device, settings.model, pairs, settings, context)
       for (const line of explainerLines(result.explainer)) context.print(line)
     }
     if (settings.classifier) {
@@ -124,7 +124,7 @@ async function scoreExplainer(
   path: string,
   pairs: readonly PairSample[],
   settings: ExplainerSettings,
-  signal?: AbortSignal,
+  { print, signal }: CommandContext,
 ): Promise<ExplainerScores> {
   using opened = await openModel(device, path, 'decode')
   const { model, tokenizer } = opened
@@ -133,7 +133,7 @@ async function scoreExplainer(
   const fitting = pairs.filter((_, i) => encoded[i]!.ids.length <= room)
   const { samples } = fitSamples(encoded, room, 'skip')
   const { nll, perplexity, tokens } = await corpusLoss(model, samples, settings.microBatchTokens, signal)
-  const { texts, tokensPerSecond } = await generateAll(model, tokenizer, fitting, settings, signal)
+  const { texts, tokensPerSecond } = await generateAll(model, tokenizer, fitting, settings, { print, signal })
   const references = fitting.map((pair) => pair.explanation)
   const each = texts.map((text, i) => scoreExplanation(text, references[i]!))
   const mean = (score: (one: ExplanationScore) => number) => each.reduce((n, one) => n + score(one), 0) / each.length
@@ -181,7 +181,7 @@ async function generateAll(
   tokenizer: Tokenizer,
   pairs: readonly PairSample[],
   { maxTokens, batchSize }: ExplainerSettings,
-  signal?: AbortSignal,
+  { print, signal }: CommandContext,
 ): Promise<{ texts: string[]; tokensPerSecond: number }> {
   const prompts = pairs.map((pair) => explanationPrompt(tokenizer, pair.prompt))
   const longest = prompts.reduce((n, ids) => Math.max(n, ids.length), 0)
@@ -190,12 +190,14 @@ async function generateAll(
   using engine = new Engine(model, { cacheTokens, maxSequences: batchSize, vocabularyLimit: tokenizer.vocabSize })
   const started = performance.now()
   let tokens = 0
+  let done = 0
   const texts = await Promise.all(
     prompts.map(async (prompt) => {
       const ids: number[] = []
       const options = { maxTokens: Math.min(maxTokens, room - prompt.length), signal }
       for await (const { id } of engine.generate(prompt, options)) ids.push(id)
       tokens += ids.length
+      if (++done % batchSize === 0 && done < prompts.length) print(`explained ${done} of ${prompts.length} pairs`)
       return tokenizer.decode(ids, { skipSpecialTokens: true })
     }),
   )

@@ -13,6 +13,7 @@ import type { Print } from './command.js'
 import { measurePeak } from './peak.js'
 import { printer } from './progress.js'
 import type { runSettings, TrainingSettings } from './settings.js'
+import { version } from './version.js'
 
 /** What a command does its work with. */
 export interface CommandContext {
@@ -112,6 +113,7 @@ async function finish(run: Run, result: TrainingResult, print: Print): Promise<v
   const { end, steps, best, seconds } = result
   const provenance = {
     command: `lantern ${run.command}`,
+    version,
     settings: run.settings,
     ...result,
     processor: Device.describe().processor,

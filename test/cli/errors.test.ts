@@ -3,10 +3,10 @@ import { cp, mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Command } from 'commander'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { classifyTrain, classifyTrainCommand } from '../../lib/cli/classifyTrain.js'
 import { makeData } from '../../lib/cli/data.js'
-import { distill, distillCommand } from '../../lib/cli/distill.js'
+import { distill, distillCommand, exampleConfig } from '../../lib/cli/distill.js'
 import { doctor } from '../../lib/cli/doctor.js'
 import { evaluate } from '../../lib/cli/eval.js'
 import { rateAndExplain } from '../../lib/cli/fit.js'
@@ -17,6 +17,7 @@ import { DivergedError, type StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
 import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
 
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, on a machine that may be busy
 const device = testDevice()
 const quiet = { device, print: () => {} }
 const training = { steps: 4, batchSize: 2, checkpointEvery: 1, evalEvery: 0 }
@@ -62,6 +63,13 @@ describe('settings', () => {
       expect(error.message).toContain('misspelt.yaml:4:14: training.batchSize: must be a number but is the text "many"')
     },
   )
+
+  it('reads the file that the help shows', async () => {
+    const file = await config('example.yaml', exampleConfig.replace('model: assets/student', `model: ${at('nowhere')}`))
+    const error = await rejection(run('distill', ...file))
+    expect(error, error.message).not.toBeInstanceOf(ConfigError)
+    expect(error.message).toContain('no such file')
+  })
 
   it('refuses the distill section where there is no teacher', async () => {
     const file = await config('section.yaml', 'distill: { divergence: forwardKL }\n')

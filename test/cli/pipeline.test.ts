@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { classifyTrain } from '../../lib/cli/classifyTrain.js'
 import { makeData } from '../../lib/cli/data.js'
 import { distill } from '../../lib/cli/distill.js'
@@ -13,6 +13,7 @@ import type { StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
 import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
 
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, on a machine that may be busy
 const device = testDevice()
 let root: string
 const lines: string[] = []
