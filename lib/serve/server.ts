@@ -69,9 +69,13 @@ export function createServer(service: FitService, options: ServerOptions = {}): 
   const gate = new Gate(maxQueue)
   const metrics = new ServerMetrics(service, () => gate.size)
   answerFailures(app, retryAfter)
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onRequest', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unknown'
-    metrics.answered(route, reply.raw.writableFinished ? reply.statusCode : 499, reply.elapsedTime)
+    const began = performance.now()
+    // Not onResponse: it is silent about clients that hang up.
+    reply.raw.once('close', () => {
+      metrics.answered(route, reply.raw.writableFinished ? reply.statusCode : 499, performance.now() - began)
+    })
   })
   drainOnClose(app, gate, shutdownTimeout)
   app.addHook('onClose', async () => metrics.close())
@@ -93,9 +97,10 @@ export function createServer(service: FitService, options: ServerOptions = {}): 
 
 function fitRoute(app: FastifyInstance, service: FitService, gate: Gate): void {
   app.post<{ Body: FitBody }>('/v1/fit', { schema: bodySchema() }, async ({ body }, reply) => {
-    const { level, probabilities, job } = await service.fit(body.job, body.profile, gate.signal(reply))
+    const visit = gate.visit(reply)
+    const { level, probabilities, job } = await service.fit(body.job, body.profile, visit.signal)
     const requirements = job.requirements.map(({ short, kind }) => ({ short, kind }))
-    return { level, probabilities, requirements, ms: milliseconds(reply) }
+    return { level, probabilities, requirements, ms: visit.elapsed() }
   })
 }
 
@@ -108,7 +113,8 @@ function explainRoute(
 ): void {
   const schema = bodySchema({ maxTokens: { type: 'integer', minimum: 1, maximum: most } })
   app.post<{ Body: ExplainBody }>('/v1/explain', { schema }, async ({ body, log }, reply) => {
-    const signal = gate.signal(reply)
+    const visit = gate.visit(reply)
+    const { signal } = visit
     const { prompt } = service.read(body.job, body.profile)
     // Both fail before the response begins, when a status can still say so.
     const explanation = service.explain(prompt, { signal, maxTokens: body.maxTokens ?? most })
@@ -122,10 +128,10 @@ function explainRoute(
       yield event('level', rating)
       try {
         let next = await explanation.next()
-        metrics.firstToken(reply.elapsedTime)
+        metrics.firstToken(visit.elapsed())
         for (; !next.done; next = await explanation.next()) yield event('token', { text: next.value })
         metrics.explained(next.value)
-        yield event('done', { usage: next.value, ms: milliseconds(reply) })
+        yield event('done', { usage: next.value, ms: visit.elapsed() })
       } catch (error) {
         if (signal.aborted) return // nobody listens
         log.error(error)
@@ -136,8 +142,6 @@ function explainRoute(
 }
 
 const event = (name: string, data: unknown): string => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`
-
-const milliseconds = (reply: FastifyReply): number => Math.round(reply.elapsedTime * 10) / 10
 
 function answerFailures(app: FastifyInstance, retryAfter: number): void {
   app.setErrorHandler((error, _, reply) => fail(error, reply, retryAfter))
@@ -166,9 +170,30 @@ function drainOnClose(app: FastifyInstance, gate: Gate, timeout: number): void {
   app.addHook('onClose', async () => clearTimeout(timer))
 }
 
-/** The model requests in progress, each with a signal that aborts when its client leaves. */
+/** A request in progress. */
+class Visit {
+  readonly #controller = new AbortController()
+  readonly #began = performance.now()
+
+  /** Aborts when the client leaves before the response is complete. */
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  /** Milliseconds so far, to a tenth. */
+  elapsed(): number {
+    return Math.round((performance.now() - this.#began) * 10) / 10
+  }
+
+  hangUp(): void {
+    this.#controller.abort(new ServeError('ERR_HANG_UP', 'the client left; send the request again'))
+  }
+}
+
+/** Lets in as many requests for a model as there is room for. */
 class Gate {
-  readonly #inside = new Map<FastifyReply, AbortController>()
+  readonly #inside = new Set<Visit>()
+  readonly #visits = new WeakMap<FastifyReply, Visit>()
   #open = true
 
   constructor(readonly capacity: number) {}
@@ -182,17 +207,18 @@ class Gate {
     this.assertOpen()
     if (this.#inside.size >= this.capacity)
       throw new ServeError('ERR_OVERLOADED', `${this.capacity} requests are in progress; try again after Retry-After`)
-    const controller = new AbortController()
-    this.#inside.set(reply, controller)
+    const visit = new Visit()
+    this.#inside.add(visit)
+    this.#visits.set(reply, visit)
     reply.raw.once('close', () => {
-      this.#inside.delete(reply)
-      if (!reply.raw.writableFinished) controller.abort(new ServeError('ERR_HANG_UP', 'the client left; send it again'))
+      this.#inside.delete(visit)
+      if (!reply.raw.writableFinished) visit.hangUp()
     })
   }
 
-  /** Aborts when the client leaves before the response is complete. */
-  signal(reply: FastifyReply): AbortSignal {
-    return this.#inside.get(reply)?.signal ?? AbortSignal.abort()
+  /** What `enter` made for this reply. */
+  visit(reply: FastifyReply): Visit {
+    return this.#visits.get(reply)!
   }
 
   /** @throws ServeError ERR_CLOSED */

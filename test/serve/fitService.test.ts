@@ -12,7 +12,7 @@ const device = testDevice()
 let models: TinyModels
 beforeAll(async () => {
   models = await tinyModels(device)
-})
+}, 60_000)
 
 async function withService<T>(
   use: (service: FitService) => Promise<T>,
@@ -147,6 +147,23 @@ describe('explain', () => {
       await expect(service.rate(long)).rejects.toMatchObject({ code: 'ERR_PROMPT' })
     })
   })
+})
+
+test('the event loop turns while a long pass runs', async () => {
+  const wide = { numLabels: 3, id2label: LEVELS, hiddenSize: 128, headDim: 32, intermediateSize: 512 }
+  const classifier = await models.save('wide-classifier', wide)
+  const many = { classifier, maxBatchTokens: 16_384 }
+  await withService(async (service) => {
+    const steps: ServiceStep[] = []
+    service.onStep((step) => steps.push(step))
+    let ticks = 0
+    const answers = Promise.all([...prompts(), ...prompts(), ...prompts()].map((prompt) => service.rate(prompt)))
+    const ticker = setInterval(() => ticks++, 2)
+    await answers
+    clearInterval(ticker)
+    expect(steps.map((s) => s.sequences)).toEqual([24])
+    expect(ticks).toBeGreaterThan(5) // a pass that held the loop would leave two: before it and after
+  }, many)
 })
 
 test('fit reads, prompts and rates', async () => {
