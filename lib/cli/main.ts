@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { classifyTrainCommand } from './classifyTrain.js'
 import { dataCommand } from './data.js'
+import { demoCommand } from './demo.js'
 import { distillCommand } from './distill.js'
 import { doctorCommand } from './doctor.js'
 import { evalCommand } from './eval.js'
@@ -32,6 +33,7 @@ evalCommand(program)
 fitCommand(program)
 generateCommand(program)
 serveCommand(program)
+demoCommand(program)
 doctorCommand(program)
 
 // A reader that has seen enough, such as head, closes the pipe: end as a program does that SIGPIPE ends.

@@ -2,7 +2,7 @@ import { DeviceError, DTypeError, OutOfMemoryError, ShapeError } from '../errors
 import { type AddonInfo, addon, type KernelField, type MemoryStats, type NativeDevice } from './native.js'
 import { Scope } from './scope.js'
 import type { Tape } from './tape.js'
-import { type DType, dtypeBytes, elements, encode, type Shape, type Storage, shapeText, Tensor } from './tensor.js'
+import { type DType, dtypeBytes, dtypeCode, elements, type Shape, type Storage, shapeText, Tensor } from './tensor.js'
 
 /** How to open a device. */
 export interface DeviceOptions {
@@ -125,7 +125,7 @@ export class Device {
   /** A tensor of zeros. */
   zeros(shape: Shape, dtype: DType = 'float32'): Tensor {
     const t = this.empty(shape, dtype)
-    if (t.size > 0) this.launch('fill', { y: t, count: t.size, dtype: DTYPE_OF[dtype], value: 0 })
+    if (t.size > 0) this.launch('fill', { y: t, count: t.size, dtype: dtypeCode(dtype), value: 0 })
     return t
   }
 
@@ -252,8 +252,6 @@ export class Device {
     )
   }
 }
-
-const DTYPE_OF: Record<DType, number> = { float32: 0, bfloat16: 1, int32: 2 }
 
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 

@@ -132,7 +132,10 @@ class Gradients {
       this.hold(g)
       return
     }
-    if (this.#uses.get(before) === 1) return accumulate(before, before, g)
+    if (this.#uses.get(before) === 1) {
+      accumulate(before, before, g)
+      return
+    }
     const sum = before.device.empty(before.shape, before.dtype)
     accumulate(sum, before, g)
     this.#of.set(t, sum)

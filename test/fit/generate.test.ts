@@ -4,8 +4,8 @@ import { catalogueEntry, certificates, fields, skills, skillsOf } from '../../li
 import { parseExplanation } from '../../lib/fit/explain.js'
 import { generatePairs } from '../../lib/fit/generate.js'
 import { findNames } from '../../lib/fit/match.js'
-import { Random } from '../../lib/random.js'
 import { countWords } from '../../lib/fit/text.js'
+import { Random } from '../../lib/random.js'
 
 describe('catalogue', () => {
   const entries = [...skills, ...certificates]

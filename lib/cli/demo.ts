@@ -1,0 +1,263 @@
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { z } from 'zod'
+import { type Curve, type Report, renderReport, textTable } from '../eval/report.js'
+import { writeFileAtomic } from '../files.js'
+import type { DivergenceKind } from '../ops/divergence.js'
+import { Device } from '../tensor/device.js'
+import type { TrainListener } from '../train/trainer.js'
+import { classifyTrain } from './classifyTrain.js'
+import { checkSettings, defineCommand, type Print } from './command.js'
+import { makeData } from './data.js'
+import { distill } from './distill.js'
+import { type ExplainerScores, evaluate } from './eval.js'
+import { type ExplainedFit, rateAndExplain } from './fit.js'
+import { interruptible } from './interrupt.js'
+import { folder } from './settings.js'
+import { train } from './train.js'
+import type { TrainingContext, TrainingResult } from './training.js'
+import { version } from './version.js'
+
+const packageFile = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+const schema = z.object({
+  out: folder('gets data, models and report.html; what an earlier demo left there is replaced').default('runs/demo'),
+  pairs: z.int().min(60).default(1500).describe('generated pairs of post and profile'),
+  seed: z.int().default(1).describe('seed of data, order and new weights'),
+  teacherSteps: z.int().min(1).default(160).describe('optimiser steps of the teacher'),
+  studentSteps: z.int().min(1).default(160).describe('optimiser steps of each student'),
+  classifierSteps: z.int().min(1).default(160).describe('optimiser steps of the classifier'),
+  scored: z.int().min(1).default(30).describe('held-out pairs that every model explains'),
+})
+
+/** Settings of `lantern demo`. */
+export type DemoSettings = z.input<typeof schema>
+
+/** `lantern demo`: everything the package does, small, in minutes. */
+export function demoCommand(program: Command): void {
+  defineCommand(program, {
+    name: 'demo',
+    description:
+      'data, teacher, students distilled with four divergences, classifier, scores, report and one fit: all in a few minutes',
+    schema,
+    examples: 'Example: lantern demo --out runs/demo',
+    run: async (settings) => {
+      await demo(settings, { print: console.log, signal: interruptible() })
+      return 0
+    },
+  })
+}
+
+/** The students of the paper's table 1: cross entropy alone, and each divergence beside it. */
+const STUDENTS: readonly { name: string; divergence: DivergenceKind | null }[] = [
+  { name: 'SFT', divergence: null },
+  { name: 'JS', divergence: 'jensenShannon' },
+  { name: 'FKL', divergence: 'forwardKL' },
+  { name: 'TVD', divergence: 'totalVariation' },
+  { name: 'SKL', divergence: 'symmetricKL' },
+]
+
+interface Scored {
+  name: string
+  scores: ExplainerScores
+}
+
+/** Runs the whole of it and writes report.html. @throws LanternError of any of its parts */
+export async function demo(input: DemoSettings, context: { print: Print; signal?: AbortSignal }): Promise<void> {
+  const settings = checkSettings('demo', schema, input)
+  const { out, seed } = settings
+  const started = Date.now()
+  const print = (line: string) => context.print(line)
+  const heading = (text: string) => print(`\n▸ ${text}  [${Math.round((Date.now() - started) / 1000)} s]`)
+  await rm(out, { recursive: true, force: true })
+  const device = Device.open()
+  const curves = new Curves()
+  const shared: TrainingContext = { print, signal: context.signal, device }
+  const data = join(out, 'data')
+  const bases = { teacher: packageFile('assets/teacher'), student: packageFile('assets/student') }
+
+  heading(`Data: ${settings.pairs} pairs`)
+  await makeData({ out: data, pairs: settings.pairs, seed }, print)
+
+  const training = (steps: number, learningRate: number) => ({
+    steps,
+    learningRate,
+    batchSize: 16,
+    evalEvery: Math.ceil(steps / 4),
+    checkpointEvery: 0,
+    seed,
+  })
+  const run = async (name: string, start: (context: TrainingContext) => Promise<TrainingResult>) => {
+    const result = await start({ ...shared, listener: curves.listener(name) })
+    if (result.end === 'interrupted') throw context.signal?.reason
+    return result.model
+  }
+  const common = { data, printEvery: 20 }
+
+  heading('Teacher: supervised fine-tuning')
+  const teacher = await run('teacher', (c) =>
+    train(
+      { ...common, model: bases.teacher, out: join(out, 'teacher'), training: training(settings.teacherSteps, 1e-3) },
+      c,
+    ),
+  )
+  const models = [
+    { name: 'student, untrained', path: bases.student },
+    { name: 'teacher', path: teacher },
+  ]
+  for (const { name, divergence } of STUDENTS) {
+    heading(`Student: ${divergence ? `0.1 CE + 0.9 ${divergence}` : 'cross entropy alone (SFT)'}`)
+    const settingsOf = {
+      ...common,
+      model: bases.student,
+      out: join(out, name.toLowerCase()),
+      training: training(settings.studentSteps, 1.5e-3),
+    }
+    const path = await run(name, (c) =>
+      divergence ? distill({ ...settingsOf, teacher, distill: { divergence } }, c) : train(settingsOf, c),
+    )
+    models.push({ name: `student, ${name}`, path })
+  }
+  heading('Classifier')
+  const classifier = await run('classifier', (c) =>
+    classifyTrain(
+      {
+        ...common,
+        model: bases.teacher,
+        out: join(out, 'classifier'),
+        training: training(settings.classifierSteps, 5e-4),
+      },
+      c,
+    ),
+  )
+
+  heading(`Scores on ${settings.scored} held-out pairs`)
+  const test = join(data, 'test.jsonl')
+  const scored: Scored[] = []
+  for (const { name, path } of models) {
+    const { explainer } = await evaluate(
+      { model: path, data: test, limit: settings.scored, maxTokens: 256 },
+      { ...shared, print: () => {} },
+    )
+    scored.push({ name, scores: explainer! })
+  }
+  print(textTable(tableOf(scored)))
+  const rated = await evaluate({ classifier, data: test }, shared)
+
+  const best = scored
+    .filter(({ name }) => STUDENTS.some((s) => name.endsWith(s.name)))
+    .reduce((a, b) => (b.scores.loss < a.scores.loss ? b : a))
+  heading(`One real pair, explained by the ${best.name}`)
+  const pair = { job: packageFile('examples/job.json'), profile: packageFile('examples/profile.json') }
+  const explainer = models.find(({ name }) => name === best.name)!.path
+  const fit = await rateAndExplain(
+    { ...pair, classifier, explainer },
+    { ...shared, print: (piece) => void process.stdout.write(piece) },
+  )
+
+  const seconds = Math.round((Date.now() - started) / 1000)
+  const report = join(out, 'report.html')
+  await writeFileAtomic(
+    report,
+    renderReport(await reportOf({ scored, curves, rated, best, fit, pair, settings, seconds })),
+  )
+  heading(`Done; open ${report}`)
+  await device.close()
+}
+
+/** Loss curves by run. */
+class Curves {
+  readonly train: Curve[] = []
+  readonly validation: Curve[] = []
+
+  listener(name: string): TrainListener {
+    const steps: [number, number][] = []
+    const evaluations: [number, number][] = []
+    this.train.push({ name, points: steps })
+    this.validation.push({ name, points: evaluations })
+    return {
+      onStep: ({ step, parts }) => void steps.push([step, parts.ce!]),
+      onEval: ({ step, parts }) => void evaluations.push([step, parts.ce ?? parts.loss!]),
+    }
+  }
+}
+
+const percent = (share: number) => (100 * share).toFixed(1)
+
+/** The layout of the paper's table 1, and behind it how right the explanations are. */
+function tableOf(scored: readonly Scored[]) {
+  return {
+    columns: ['model', 'loss', 'ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'verdicts right', 'evidence right', 'level right'],
+    rows: scored.map(({ name, scores: { loss, rouge, explanation } }) => [
+      name,
+      loss.toFixed(3),
+      ...(['rouge1', 'rouge2', 'rougeL'] as const).map((kind) => percent(rouge[kind].f1)),
+      ...(['statusAccuracy', 'evidenceAccuracy', 'levelRight'] as const).map(
+        (kind) => `${percent(explanation[kind])} %`,
+      ),
+    ]),
+  }
+}
+
+interface Outcome {
+  scored: readonly Scored[]
+  curves: Curves
+  rated: Awaited<ReturnType<typeof evaluate>>
+  best: Scored
+  fit: ExplainedFit
+  pair: { job: string; profile: string }
+  settings: z.output<typeof schema>
+  seconds: number
+}
+
+async function reportOf({ scored, curves, rated, best, fit, pair, settings, seconds }: Outcome): Promise<Report> {
+  const { accuracy, weightedF1, samples } = rated.classifier!
+  const decoders = (list: readonly Curve[]) => list.filter(({ name }) => name !== 'classifier')
+  const shown = best.scores.generated[0]!
+  const { title } = JSON.parse(await readFile(pair.job, 'utf8')) as { title: string }
+  return {
+    title: 'LANTERN demo',
+    lead: `A teacher, five students from the same start and a classifier, trained and scored in ${Math.round(seconds / 6) / 10} minutes on ${Device.describe().processor}.`,
+    tables: [
+      {
+        title: 'Explanations of held-out pairs (table 1 of the paper)',
+        ...tableOf(scored),
+        note: `Greedy explanations of ${best.scores.samples} pairs. Loss: corpus negative log-likelihood, nats a token. ROUGE: mean F1, in percent. Verdicts, evidence and level are compared with the rubric's.`,
+      },
+      {
+        title: 'Ratings',
+        columns: ['classifier', 'accuracy', 'weighted F1', 'pairs'],
+        rows: [['low, medium, high', `${percent(accuracy)} %`, percent(weightedF1), String(samples)]],
+      },
+    ],
+    plots: [
+      {
+        title: 'Training: cross entropy',
+        xLabel: 'optimiser step',
+        yLabel: 'nats a token',
+        curves: decoders(curves.train),
+      },
+      {
+        title: 'Validation: cross entropy',
+        xLabel: 'optimiser step',
+        yLabel: 'nats a token',
+        curves: decoders(curves.validation),
+      },
+    ],
+    excerpts: [
+      { title: `One real pair: ${title}`, text: `Rated ${fit.level}\n\n${fit.explanation}` },
+      { title: `A held-out pair, explained by the ${best.name}`, text: shown.text },
+      { title: 'The same pair by the rubric', text: shown.reference },
+    ],
+    madeWith: {
+      command: 'lantern demo',
+      version,
+      ...settings,
+      seconds,
+      processor: Device.describe().processor,
+      instructionSet: Device.describe().instructionSet,
+    },
+  }
+}

@@ -1,0 +1,107 @@
+import { type EChartsCoreOption, init } from 'echarts'
+
+/** A curve: one named series of points. */
+export interface Curve {
+  name: string
+  points: readonly (readonly [number, number])[]
+}
+
+/** A plot of the report. */
+export interface Plot {
+  title: string
+  xLabel: string
+  yLabel: string
+  curves: readonly Curve[]
+}
+
+/** A table of the report; the first column holds names. */
+export interface Table {
+  title: string
+  columns: readonly string[]
+  rows: readonly (readonly string[])[]
+  note?: string
+}
+
+/** A text shown as it is, with what it is above it. */
+export interface Excerpt {
+  title: string
+  text: string
+}
+
+/** Everything the report shows, in this order. */
+export interface Report {
+  title: string
+  lead: string
+  tables: readonly Table[]
+  plots: readonly Plot[]
+  excerpts: readonly Excerpt[]
+  /** How it was made: command, seed, machine. */
+  madeWith: Readonly<Record<string, string | number>>
+}
+
+/** One self-contained HTML file: plots are drawn as SVG by ECharts, nothing is loaded from elsewhere. */
+export function renderReport(report: Report): string {
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${html(report.title)}</title>
+<style>
+:root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6878; --line: #dde2ea; --page: #fff; --card: #f6f8fb }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #9aa5b5; --line: #2e3846; --page: #12171f; --card: #1a212c } }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 980px; margin: 2.5rem auto; padding: 0 1.25rem }
+h1 { font-size: 1.7rem; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
+p { color: var(--soft); margin: .3rem 0 } .scroll { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th, td { padding: .42rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap } th:first-child, td:first-child { text-align: left }
+th { color: var(--soft); font-weight: 600 }
+figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .5rem } figure svg { width: 100%; height: auto; display: block }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1.1rem; white-space: pre-wrap; font: 14px/1.5 ui-monospace, monospace }
+</style>
+<h1>${html(report.title)}</h1>
+<p>${html(report.lead)}</p>
+${report.tables.map(renderTable).join('\n')}
+${report.plots.map((p) => `<h2>${html(p.title)}</h2>\n<figure>${renderPlot(p)}</figure>`).join('\n')}
+${report.excerpts.map((e) => `<h2>${html(e.title)}</h2>\n<pre>${html(e.text)}</pre>`).join('\n')}
+<h2>How this was made</h2>
+<pre>${Object.entries(report.madeWith)
+    .map(([key, value]) => html(`${key}: ${value}`))
+    .join('\n')}</pre>
+</html>
+`
+}
+
+function renderTable({ title, columns, rows, note }: Table): string {
+  const cells = (tag: string, values: readonly string[]) => values.map((v) => `<${tag}>${html(v)}</${tag}>`).join('')
+  return `<h2>${html(title)}</h2>
+<div class="scroll"><table><tr>${cells('th', columns)}</tr>
+${rows.map((r) => `<tr>${cells('td', r)}</tr>`).join('\n')}</table></div>${note ? `\n<p>${html(note)}</p>` : ''}`
+}
+
+/** A line plot as an SVG string. */
+export function renderPlot({ xLabel, yLabel, curves }: Plot): string {
+  const chart = init(null, null, { renderer: 'svg', ssr: true, width: 920, height: 360 })
+  const option: EChartsCoreOption = {
+    animation: false,
+    grid: { left: 64, right: 24, top: 48, bottom: 52 },
+    legend: { top: 8 },
+    xAxis: { type: 'value', name: xLabel, nameLocation: 'middle', nameGap: 30, min: 'dataMin', max: 'dataMax' },
+    yAxis: { type: 'value', name: yLabel, nameLocation: 'middle', nameGap: 44, scale: true },
+    series: curves.map(({ name, points }) => ({ name, type: 'line', showSymbol: false, data: points })),
+  }
+  chart.setOption(option)
+  const svg = chart.renderToSVGString()
+  chart.dispose() // its timers would keep the process alive
+  return svg
+}
+
+/** A table in plain text, columns aligned. */
+export function textTable({ columns, rows }: Pick<Table, 'columns' | 'rows'>): string {
+  const widths = columns.map((c, i) => Math.max(c.length, ...rows.map((r) => r[i]!.length)))
+  const line = (cells: readonly string[]) =>
+    cells.map((c, i) => (i === 0 ? c.padEnd(widths[i]!) : c.padStart(widths[i]!))).join('  ')
+  return [line(columns), widths.map((w) => '─'.repeat(w)).join('──'), ...rows.map(line)].join('\n')
+}
+
+const html = (text: string) =>
+  text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)
