@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { classification } from '../distill/objectives.js'
 import { LEVELS, levelSample } from '../distill/samples.js'
 import { openFolder } from '../models/folder.js'
@@ -9,7 +9,14 @@ import { openModel } from './models.js'
 import { runSettings, trainingSettings } from './settings.js'
 import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
 
-const schema = runSettings.extend({ training: trainingSettings.prefault({}) })
+const schema = runSettings.extend({
+  classifierHidden: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe('hidden size of an MLP head, 0: a linear head, which transformers loads too'),
+  training: trainingSettings.prefault({}),
+})
 
 /** Settings of `lantern classify-train`. */
 export type ClassifyTrainSettings = z.input<typeof schema>
@@ -41,7 +48,11 @@ export async function classifyTrain(input: ClassifyTrainSettings, context: Train
       trainable: true,
       weights: precision,
       activations: precision,
-      config: { numLabels: LEVELS.length, id2label: LEVELS },
+      config: {
+        numLabels: LEVELS.length,
+        id2label: LEVELS,
+        ...(settings.classifierHidden > 0 && { classifierHiddenSize: settings.classifierHidden }),
+      },
       initialiseMissing: seed,
     })
     const { model, tokenizer } = opened

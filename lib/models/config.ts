@@ -27,6 +27,11 @@ export interface DecoderConfig {
   attentionBias: boolean
   /** Set for a sequence classifier: rows of `score.weight`. It has no language-model head. */
   numLabels?: number
+  /**
+   * Set for a classifier with an MLP head, gelu(x score.dense^T + bias) score^T: the size of its hidden layer. Ours alone (transformers' head
+   * is linear), stored as `classifier_hidden_size`.
+   */
+  classifierHiddenSize?: number
   /** Names of the labels, by index. */
   id2label?: readonly string[]
   eosTokenId: number | readonly number[] | null
@@ -69,6 +74,7 @@ const schema = z.looseObject({
   layer_types: z.array(z.enum(['full_attention', 'sliding_attention'])).nullish(),
   is_causal: z.boolean().default(true),
   num_labels: size(2 ** 20).nullish(),
+  classifier_hidden_size: size(2 ** 17).nullish(),
   id2label: z.record(z.string(), z.string()).nullish(),
   eos_token_id: z.union([tokenId, z.array(z.int().min(0)).min(1)]),
   bos_token_id: tokenId,
@@ -135,6 +141,7 @@ export function parseDecoderConfig(json: unknown, file = 'config.json'): Decoder
     causal: raw.is_causal,
     attentionBias: true,
     ...(labels && { numLabels: labels.length, id2label: labels }),
+    ...(labels && raw.classifier_hidden_size != null && { classifierHiddenSize: raw.classifier_hidden_size }),
     eosTokenId: Array.isArray(raw.eos_token_id) ? raw.eos_token_id : idOf(raw.eos_token_id),
     bosTokenId: idOf(raw.bos_token_id),
     padTokenId: idOf(raw.pad_token_id),
@@ -237,8 +244,12 @@ export function tensorShapes(config: DecoderConfig): Map<string, Shape> {
     shapes.set(`${p}.mlp.down_proj.weight`, [h, f])
   }
   shapes.set('model.norm.weight', [h])
-  if (config.numLabels !== undefined) shapes.set('score.weight', [config.numLabels, h])
-  else if (!config.tieWordEmbeddings) shapes.set('lm_head.weight', [vocabSize, h])
+  if (config.numLabels !== undefined) {
+    const c = config.classifierHiddenSize
+    if (c !== undefined) shapes.set('score.dense.weight', [c, h]).set('score.dense.bias', [c])
+    shapes.set('score.weight', [config.numLabels, c ?? h])
+  }
+  if (config.numLabels === undefined && !config.tieWordEmbeddings) shapes.set('lm_head.weight', [vocabSize, h])
   return shapes
 }
 
@@ -294,6 +305,7 @@ export function configToJson(
     pad_token_id: config.padTokenId,
     ...(labels && {
       id2label: Object.fromEntries(labels.map((label, i) => [i, label])),
+      ...(config.classifierHiddenSize !== undefined && { classifier_hidden_size: config.classifierHiddenSize }),
       label2id: Object.fromEntries(labels.map((label, i) => [label, i])),
     }),
     dtype: config.dtype,

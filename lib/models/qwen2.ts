@@ -1,3 +1,4 @@
+import { ArgumentError } from '../errors.js'
 import { attention } from '../ops/attention.js'
 import { embedding } from '../ops/embedding.js'
 import { linear } from '../ops/linear.js'
@@ -46,7 +47,7 @@ export class Qwen2 {
   readonly #layers: Layer[]
   readonly #norm: Tensor
   readonly #rope: Tensor
-  readonly #score: Tensor | null
+  readonly #classifier: { dense: Tensor | null; denseBias: Tensor | null; score: Tensor } | null
   /** [vocabSize, hiddenSize]: the head's weight, which is the embedding where tied. */
   readonly headWeight: Tensor
 
@@ -81,7 +82,15 @@ export class Qwen2 {
       }
     })
     this.#norm = get('model.norm.weight', h)
-    this.#score = config.numLabels === undefined ? null : get('score.weight', config.numLabels, h)
+    const { numLabels, classifierHiddenSize: c } = config
+    this.#classifier =
+      numLabels === undefined
+        ? null
+        : {
+            dense: c === undefined ? null : get('score.dense.weight', c, h),
+            denseBias: c === undefined ? null : get('score.dense.bias', c),
+            score: get('score.weight', numLabels, c ?? h),
+          }
     this.headWeight =
       config.numLabels !== undefined || config.tieWordEmbeddings ? this.#embed : get('lm_head.weight', vocabSize, h)
     this.#rope = device.persistent(() =>
@@ -146,10 +155,18 @@ export class Qwen2 {
     return linear(hidden, this.headWeight)
   }
 
-  /** Class logits of a sequence classifier: [sequences, numLabels], from the last token of each sequence. */
+  /**
+   * Class logits of a sequence classifier: [sequences, numLabels], from the last token of each sequence through the head, linear or an MLP.
+   * @throws ArgumentError for a language model
+   */
   classify(batch: Packed): Tensor {
-    if (!this.#score) throw new TypeError('classify: the model has no classification head; its config needs num_labels')
-    return linear(lastToken(this.forward(batch), batch.cuSeqlens), this.#score)
+    if (!this.#classifier)
+      throw new ArgumentError(
+        'classify: the model has no classification head; load it with a config that has numLabels',
+      )
+    const { dense, denseBias, score } = this.#classifier
+    const pooled = lastToken(this.forward(batch), batch.cuSeqlens)
+    return linear(dense ? linear(pooled, dense, { bias: denseBias, activation: 'gelu' }) : pooled, score)
   }
 
   /** Gives the memory of all parameters back. */

@@ -1,7 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { distillation, languageModelling } from '../../lib/distill/objectives.js'
 import { Engine } from '../../lib/generate/engine.js'
+import { saveFolder } from '../../lib/models/folder.js'
 import { pack } from '../../lib/models/packed.js'
 import { loadModel } from '../../lib/models/registry.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
@@ -137,3 +140,48 @@ describe('sequence classification', () => {
     model.dispose()
   })
 })
+
+test('an MLP head: logits are those of its two layers, and it is saved and loaded with the model', async () => {
+  const config = { classifierHiddenSize: 20 }
+  const model = await loadModel(device, folder('qwen2-seqcls'), {
+    config: { ...config, numLabels: 5 },
+    initialiseMissing: 3,
+  }).catch((error: Error) => error)
+  expect(String(model)).toContain('score.weight is [3, 48], but config.json makes it [5, 20]')
+
+  const decoder = await loadModel(device, folder('qwen2'), {
+    config: { ...config, numLabels: 3 },
+    initialiseMissing: 3,
+  })
+  const batch = pack(
+    device,
+    samples.map((s) => s.ids),
+  )
+  const [hidden, logits] = [await decoder.forward(batch).floats(), await decoder.classify(batch).floats()]
+  const [dense, score] = [decoder.parameters.get('score.dense.weight')!, decoder.parameters.get('score.weight')!]
+  const [w1, w2] = [await dense.floats(), await score.floats()]
+  const cu = await batch.cuSeqlens.ints()
+  const want = Array.from({ length: cu.length - 1 }, (_, s) => {
+    const x = hidden.subarray((cu[s + 1]! - 1) * 64, cu[s + 1]! * 64)
+    const z = Array.from({ length: 20 }, (_, j) => x.reduce((sum, v, i) => sum + v * w1[j * 64 + i]!, 0))
+    const gelu = z.map((v) => 0.5 * v * (1 + erf(v / Math.SQRT2)))
+    return Array.from({ length: 3 }, (_, k) => gelu.reduce((sum, v, j) => sum + v * w2[k * 20 + j]!, 0))
+  }).flat()
+  expect(relativeError(logits, want)).toBeLessThan(2e-5)
+
+  const to = mkdtempSync(join(tmpdir(), 'mlp-'))
+  const tensors = [...decoder.parameters].map(([name, tensor]) => ({ name, tensor }))
+  await saveFolder(join(to, 'model'), { config: decoder.config, tensors, dtype: 'float32' })
+  const loaded = await loadModel(device, join(to, 'model'))
+  expect(await loaded.classify(batch).floats()).toEqual(logits)
+})
+
+/** Error function by its Taylor series: enough for arguments of a few units. */
+function erf(x: number): number {
+  let [term, sum] = [x, x]
+  for (let n = 1; n < 80; n++) {
+    term *= (-x * x) / n
+    sum += term / (2 * n + 1)
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum
+}
