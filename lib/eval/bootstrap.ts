@@ -7,6 +7,7 @@ export interface MeanInterval {
   high: number
 }
 
+/** How an interval is drawn. */
 export interface BootstrapOptions {
   /** Number of resamples, default 1,000. */
   resamples?: number

@@ -9,6 +9,7 @@ export interface ClassScore {
   support: number
 }
 
+/** Scores of a classifier over a set. */
 export interface ClassificationScores {
   samples: number
   accuracy: number

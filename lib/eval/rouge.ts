@@ -16,9 +16,12 @@ export interface RougeScore {
 
 /** The four variants that are reported, in this order. */
 export const ROUGE_KINDS = ['rouge1', 'rouge2', 'rougeL', 'rougeLsum'] as const
+/** Name of a variant. */
 export type RougeKind = (typeof ROUGE_KINDS)[number]
+/** All variants of one pair of texts. */
 export type RougeScores = Record<RougeKind, RougeScore>
 
+/** How texts are cut into words. */
 export interface RougeOptions {
   /** Porter-stem words longer than three letters, default false. */
   useStemmer?: boolean
@@ -105,6 +108,7 @@ export interface CorpusRougeScore extends RougeScore {
   interval: MeanInterval
 }
 
+/** Scores of a whole set. */
 export interface CorpusRouge {
   /** Number of samples. */
   samples: number

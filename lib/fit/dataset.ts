@@ -33,6 +33,7 @@ export const pairSampleSchema = z.strictObject({
     .min(1, 'has no requirement'),
 })
 
+/** One pair of post and profile with everything that models learn from it: a line of a dataset. */
 export type PairSample = z.infer<typeof pairSampleSchema>
 
 /** The dataset line of a generated pair. */
@@ -130,6 +131,7 @@ export async function writeDataset(
   return count
 }
 
+/** Parts of a dataset; no job is in two of them. */
 export type Split<T> = { train: T[]; validation: T[]; test: T[] }
 
 /**
@@ -177,6 +179,7 @@ export const provenanceSchema = z.object({
   /** What "present" meant in the profiles, ISO date. */
   asOf: z.string().optional(),
 })
+/** The content of made-with.json. */
 export type Provenance = z.infer<typeof provenanceSchema>
 
 /** Writes made-with.json beside the data, atomically. @returns its path */

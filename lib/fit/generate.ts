@@ -25,6 +25,7 @@ export type GeneratedPair = {
   explanation: string
 }
 
+/** What to generate. */
 export type GenerateOptions = {
   seed: number | string
   count: number

@@ -23,7 +23,9 @@ import { levelRank } from './language.js'
 import type { Profile } from './profile.js'
 import type { Requirement } from './requirement.js'
 
+/** How a requirement is satisfied. */
 export type Status = 'met' | 'partly' | 'notMet'
+/** How well a profile fits a job as a whole. */
 export type FitLevel = 'low' | 'medium' | 'high'
 
 /** Why a status is not plainly met: what the evidence shows instead. */

@@ -13,6 +13,7 @@ const WORDS = '[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n
 /** The same rule for JavaScript, which has no case-insensitive groups before ECMAScript 2025. */
 const TRAINING_WORD = new RegExp(`'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|${WORDS}`, 'gu')
 
+/** What a vocabulary is trained on, and how large it gets. */
 export interface BpeTrainerOptions {
   /** Training text, in documents of any size; read once. */
   texts: Iterable<string>

@@ -5,6 +5,7 @@ import { type ChatMessage, ChatTemplate } from './chatTemplate.js'
 import { readTokenizerFiles, specialTokenContent, type TokenizerFiles } from './tokenizerFiles.js'
 import { cacheWords } from './wordCache.js'
 
+/** How text becomes ids. */
 export interface EncodeOptions {
   /** Let the post-processor add its tokens (bos, eos, [CLS] ...), default true. Qwen's adds none. */
   addSpecialTokens?: boolean
@@ -16,11 +17,13 @@ export interface EncodeOptions {
   parseSpecialTokens?: boolean
 }
 
+/** How ids become text. */
 export interface DecodeOptions {
   /** Leave special tokens out, default false. */
   skipSpecialTokens?: boolean
 }
 
+/** How a conversation is rendered. */
 export interface ChatTemplateOptions {
   /** Append the start of an assistant turn, default false. */
   addGenerationPrompt?: boolean

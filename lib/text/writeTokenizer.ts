@@ -8,6 +8,7 @@ export const CHATML_TEMPLATE =
   "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}" +
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
+/** What tokenizer_config.json says besides the vocabulary. */
 export interface TokenizerConfigOptions {
   /** Ends a turn and stops generation, default `<|im_end|>`. */
   eosToken?: string
