@@ -101,7 +101,7 @@ export interface AdamWStep {
 
 /**
  * AdamW (Loshchilov & Hutter, arXiv 1711.05101; bias correction and epsilon as PyTorch) over a whole table in one launch and one pass over
- * memory. When `norm` is not finite, parameters and moments stay as they were and gradients are only zeroed, if that was asked for.
+ * memory. When `norm` is not finite, parameters, moments and gradients stay as they were, so that the cause can be found.
  * @throws ShapeError when norm is not float32 [1]; ArgumentError for a step below 1, or a maxGradNorm without norm
  */
 export function adamw(table: ParameterTable, options: AdamWStep): void {

@@ -52,13 +52,12 @@ Status adamw(const AdamwParams& p, Context& c) {
   if (!starts) return Status::error(Code::outOfMemory, "adamw: no memory for the list of blocks");
   const ParameterBlocks blocks(rows, p.tensors, starts);
   const float norm = p.norm ? *p.norm : 0.f;
-  const bool refused = !std::isfinite(norm);
+  if (!std::isfinite(norm)) return Status::fine();
   const Update u = factors(p, norm);
 
   c.pool.parallel(blocks.count(), [&](int64_t item, int) {
     blocks.visit(item, [&](const ParameterRow& row, int64_t begin, int64_t end) {
-      if (!refused) updateBlock(row, begin, end, u);
-      else if (u.zeroGrad) std::fill(row.grad + begin, row.grad + end, 0.f);
+      updateBlock(row, begin, end, u);
     });
   });
   return Status::fine();

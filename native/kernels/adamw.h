@@ -6,8 +6,8 @@
 //   v  = beta2 v + (1 - beta2) g^2
 //   parameter = p - learningRate / (1 - beta1^step) * m / (sqrt(v / (1 - beta2^step)) + eps)
 //
-// One pass over memory also writes the bfloat16 copy that the model reads and zeroes the gradients. When the norm is not finite nothing but
-// that zeroing happens: parameters and moments stay what they were.
+// One pass over memory also writes the bfloat16 copy that the model reads and zeroes the gradients. When the norm is not finite nothing
+// happens: parameters, moments and gradients stay what they were, so that the caller can look for the cause.
 #pragma once
 #include "common/kernel.h"
 
