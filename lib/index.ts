@@ -5,18 +5,8 @@
  * @module
  */
 
-// Configuration: a YAML or JSON file against a zod schema, problems named with path, line and column.
-export { loadConfig, parseConfig } from './config/config.js'
-// Distillation: what a training step learns from, and how a pair becomes a sample.
-export {
-  classification,
-  type DistillationOptions,
-  distillation,
-  forwardFlops,
-  languageModelling,
-} from './distill/objectives.js'
-export { classifierPrompt, explanationPrompt, explanationSample, LEVELS, levelSample } from './distill/samples.js'
-// Errors: every one has a `code` and a message that ends in what to do next.
+// Errors: every one has a `code` and a message that ends in what to do next. Seeded random numbers.
+
 export {
   AddonError,
   ArgumentError,
@@ -35,32 +25,128 @@ export {
   ShapeError,
   TokenizerError,
 } from './errors.js'
-// Evaluation: the field's metrics as their reference implementations compute them, and the report.
-export { type BootstrapOptions, bootstrapMean, type MeanInterval } from './eval/bootstrap.js'
-export { type ClassificationScores, type ClassScore, classificationScores } from './eval/classification.js'
-export { NllAccumulator } from './eval/nll.js'
+export { Random } from './random.js'
+
+// Configuration: a YAML or JSON file against a zod schema, problems named with path, line and column.
+
+export { loadConfig, parseConfig } from './config/config.js'
+
+// Tensors: a device with one ordered stream, memory by scopes, gradients by a tape.
+
+export { Device, type DeviceOptions, type LaunchParams } from './tensor/device.js'
+export type { AddonInfo, MemoryStats } from './tensor/native.js'
+export type { Scope } from './tensor/scope.js'
+export { gradOf, needsGrad, recording, Tape, type TapeNode } from './tensor/tape.js'
+export { type DType, type FloatDType, narrow, type Shape, Tensor, widen } from './tensor/tensor.js'
+
+// Ops: one typed call each, recorded on the open tape when an input requires a gradient.
+
+export { type AdamWStep, adamw, type ParameterEntry, type ParameterTable, parameterTable } from './ops/adamw.js'
+export { type AttentionOptions, attention, type HeadOptions } from './ops/attention.js'
+export { type CrossEntropyOptions, crossEntropy } from './ops/crossEntropy.js'
 export {
-  type Curve,
-  type Excerpt,
-  type Plot,
-  type Report,
-  renderPlot,
-  renderReport,
-  type Table,
-  textTable,
-} from './eval/report.js'
+  type DistillLoss,
+  distillHead,
+  type HeadLoss,
+  type HeadOptions as LinearCrossEntropyOptions,
+  IGNORE_INDEX,
+  linearCrossEntropy,
+  type VocabularyPolicy,
+} from './ops/distillHead.js'
+export { DIVERGENCES, type DivergenceKind, type DivergenceOptions, divergence } from './ops/divergence.js'
+export { add, addScaled, cast, columns, copyInto, countNonFinite, fill, scale } from './ops/elementwise.js'
+export { embedding } from './ops/embedding.js'
+export { gradNorm } from './ops/gradNorm.js'
+export { type Activation, type LinearOptions, linear } from './ops/linear.js'
+export { type CacheWriteOptions, cacheWrite, type PagedAttentionOptions, pagedAttention } from './ops/pagedAttention.js'
+export { gatherRows, l2Normalize, lastToken, meanPooling } from './ops/pooling.js'
+export { addRmsNorm, rmsNorm } from './ops/rmsNorm.js'
+export { type RopeOptions, type RopeTableOptions, rope, ropeTable } from './ops/rope.js'
+export { type RowSampling, type SamplingBatch, sample } from './ops/sampling.js'
+export { swiglu, swigluPacked } from './ops/swiglu.js'
+
+// Models: Hugging Face folders in and out, weights mapped.
+
 export {
-  type CorpusRouge,
-  type CorpusRougeScore,
-  corpusRouge,
-  ROUGE_KINDS,
-  type RougeKind,
-  type RougeOptions,
-  type RougeScore,
-  type RougeScores,
-  rouge,
-} from './eval/rouge.js'
+  configToJson,
+  type DecoderConfig,
+  eosTokenIds,
+  parameterCount,
+  parseDecoderConfig,
+  readDecoderConfig,
+  tensorShapes,
+} from './models/config.js'
+export { type FolderContent, type ModelFolder, openFolder, saveFolder } from './models/folder.js'
+export { randomWeights } from './models/initialise.js'
+export { type Packed, pack } from './models/packed.js'
+export { type Attend, Qwen2, type WeightSource } from './models/qwen2.js'
+export { type LoadOptions, loadModel } from './models/registry.js'
+export {
+  type HostArray,
+  type HostTensor,
+  type NamedTensor,
+  openSafetensors,
+  readSafetensorsSync,
+  type SafetensorsFile,
+  writeSafetensors,
+} from './models/safetensors.js'
+export type { StoredDType, TensorInfo } from './models/safetensorsHeader.js'
+
+// Text: tokenizers and chat templates of Hugging Face folders.
+
+export { type BpeTrainerOptions, CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from './text/bpeTrainer.js'
+export { type ChatSample, encodeChat, encodeChatSample } from './text/chat.js'
+export { type ChatMessage, ChatTemplate } from './text/chatTemplate.js'
+export {
+  type ChatTemplateOptions,
+  type DecodeOptions,
+  type EncodeOptions,
+  type StreamDecoder,
+  Tokenizer,
+} from './text/tokenizer.js'
+export type { AddedToken, TokenizerFiles, TokenizerJson } from './text/tokenizerFiles.js'
+export { CHATML_TEMPLATE, type TokenizerConfigOptions, tokenizerFiles, writeTokenizer } from './text/writeTokenizer.js'
+
+// Generation: continuous batching over a paged KV cache.
+
+export {
+  Engine,
+  type EngineOptions,
+  type EngineStep,
+  type GeneratedToken,
+  type GenerateOptions,
+  type SamplingOptions,
+} from './generate/engine.js'
+
+// Training: packed micro-batches, AdamW, schedule, validation, checkpoints, resume.
+
+export {
+  BatchPlan,
+  type Fitted,
+  fitSamples,
+  type LongSamplePolicy,
+  microBatches,
+  type Sample,
+  weightOf,
+} from './train/batches.js'
+export { type AdamWOptions, Optimiser } from './train/optimiser.js'
+export { listCheckpoints, type RunOptions, runTraining } from './train/run.js'
+export { type Decay, learningRate, type ScheduleOptions } from './train/schedule.js'
+export {
+  DivergedError,
+  type EvalReport,
+  type LossParts,
+  type Objective,
+  type StepReport,
+  type TrainEnd,
+  Trainer,
+  type TrainListener,
+  type TrainOptions,
+  type TrainState,
+} from './train/trainer.js'
+
 // The domain: job posts, profiles, the rubric that judges them, generated pairs and datasets.
+
 export {
   type PairSample,
   type Provenance,
@@ -97,66 +183,47 @@ export {
   type Shortfall,
   type Status,
 } from './fit/rubric.js'
-// Generation: continuous batching over a paged KV cache.
+
+// Distillation: what a training step learns from, and how a pair becomes a sample.
+
 export {
-  Engine,
-  type EngineOptions,
-  type EngineStep,
-  type GeneratedToken,
-  type GenerateOptions,
-  type SamplingOptions,
-} from './generate/engine.js'
-// Models: Hugging Face folders in and out, weights mapped.
+  classification,
+  type DistillationOptions,
+  distillation,
+  forwardFlops,
+  languageModelling,
+} from './distill/objectives.js'
+export { classifierPrompt, explanationPrompt, explanationSample, LEVELS, levelSample } from './distill/samples.js'
+
+// Evaluation: the metrics of the field as their reference implementations compute them, and the report.
+
+export { type BootstrapOptions, bootstrapMean, type MeanInterval } from './eval/bootstrap.js'
+export { type ClassificationScores, type ClassScore, classificationScores } from './eval/classification.js'
+export { NllAccumulator } from './eval/nll.js'
 export {
-  configToJson,
-  type DecoderConfig,
-  eosTokenIds,
-  parameterCount,
-  parseDecoderConfig,
-  readDecoderConfig,
-  tensorShapes,
-} from './models/config.js'
-export { type FolderContent, type ModelFolder, openFolder, saveFolder } from './models/folder.js'
-export { randomWeights } from './models/initialise.js'
-export { type Packed, pack } from './models/packed.js'
-export { type Attend, Qwen2, type WeightSource } from './models/qwen2.js'
-export { type LoadOptions, loadModel } from './models/registry.js'
+  type Curve,
+  type Excerpt,
+  type Plot,
+  type Report,
+  renderPlot,
+  renderReport,
+  type Table,
+  textTable,
+} from './eval/report.js'
 export {
-  type HostArray,
-  type HostTensor,
-  type NamedTensor,
-  openSafetensors,
-  readSafetensorsSync,
-  type SafetensorsFile,
-  writeSafetensors,
-} from './models/safetensors.js'
-export type { StoredDType, TensorInfo } from './models/safetensorsHeader.js'
-// Ops: one typed call each, recorded on the open tape when an input requires a gradient.
-export { type AdamWStep, adamw, type ParameterEntry, type ParameterTable, parameterTable } from './ops/adamw.js'
-export { type AttentionOptions, attention, type HeadOptions } from './ops/attention.js'
-export { type CrossEntropyOptions, crossEntropy } from './ops/crossEntropy.js'
-export {
-  type DistillLoss,
-  distillHead,
-  type HeadLoss,
-  type HeadOptions as LinearCrossEntropyOptions,
-  IGNORE_INDEX,
-  linearCrossEntropy,
-  type VocabularyPolicy,
-} from './ops/distillHead.js'
-export { DIVERGENCES, type DivergenceKind, type DivergenceOptions, divergence } from './ops/divergence.js'
-export { add, addScaled, cast, columns, copyInto, countNonFinite, fill, scale } from './ops/elementwise.js'
-export { embedding } from './ops/embedding.js'
-export { gradNorm } from './ops/gradNorm.js'
-export { type Activation, type LinearOptions, linear } from './ops/linear.js'
-export { type CacheWriteOptions, cacheWrite, type PagedAttentionOptions, pagedAttention } from './ops/pagedAttention.js'
-export { gatherRows, l2Normalize, lastToken, meanPooling } from './ops/pooling.js'
-export { addRmsNorm, rmsNorm } from './ops/rmsNorm.js'
-export { type RopeOptions, type RopeTableOptions, rope, ropeTable } from './ops/rope.js'
-export { type RowSampling, type SamplingBatch, sample } from './ops/sampling.js'
-export { swiglu, swigluPacked } from './ops/swiglu.js'
-export { Random } from './random.js'
+  type CorpusRouge,
+  type CorpusRougeScore,
+  corpusRouge,
+  ROUGE_KINDS,
+  type RougeKind,
+  type RougeOptions,
+  type RougeScore,
+  type RougeScores,
+  rouge,
+} from './eval/rouge.js'
+
 // Serving: both models behind one object, and an HTTP server over it.
+
 export { Classifier, type ClassifierOptions } from './serve/classifier.js'
 export { ServeError } from './serve/failure.js'
 export {
@@ -169,47 +236,3 @@ export {
   type ServiceStep,
 } from './serve/fitService.js'
 export { createServer, type ServerOptions } from './serve/server.js'
-// Tensors: a device with one ordered stream, memory by scopes, gradients by a tape.
-export { Device, type DeviceOptions, type LaunchParams } from './tensor/device.js'
-export type { AddonInfo, MemoryStats } from './tensor/native.js'
-export type { Scope } from './tensor/scope.js'
-export { gradOf, needsGrad, recording, Tape, type TapeNode } from './tensor/tape.js'
-export { type DType, type FloatDType, narrow, type Shape, Tensor, widen } from './tensor/tensor.js'
-// Text: tokenizers and chat templates of Hugging Face folders.
-export { type BpeTrainerOptions, CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from './text/bpeTrainer.js'
-export { type ChatSample, encodeChat, encodeChatSample } from './text/chat.js'
-export { type ChatMessage, ChatTemplate } from './text/chatTemplate.js'
-export {
-  type ChatTemplateOptions,
-  type DecodeOptions,
-  type EncodeOptions,
-  type StreamDecoder,
-  Tokenizer,
-} from './text/tokenizer.js'
-export type { AddedToken, TokenizerFiles, TokenizerJson } from './text/tokenizerFiles.js'
-export { CHATML_TEMPLATE, type TokenizerConfigOptions, tokenizerFiles, writeTokenizer } from './text/writeTokenizer.js'
-// Training: packed micro-batches, AdamW, schedule, validation, checkpoints, resume.
-export {
-  BatchPlan,
-  type Fitted,
-  fitSamples,
-  type LongSamplePolicy,
-  microBatches,
-  type Sample,
-  weightOf,
-} from './train/batches.js'
-export { type AdamWOptions, Optimiser } from './train/optimiser.js'
-export { listCheckpoints, type RunOptions, runTraining } from './train/run.js'
-export { type Decay, learningRate, type ScheduleOptions } from './train/schedule.js'
-export {
-  DivergedError,
-  type EvalReport,
-  type LossParts,
-  type Objective,
-  type StepReport,
-  type TrainEnd,
-  Trainer,
-  type TrainListener,
-  type TrainOptions,
-  type TrainState,
-} from './train/trainer.js'
