@@ -7,6 +7,7 @@ import { addRmsNorm, rmsNorm } from '../ops/rmsNorm.js'
 import { rope, ropeTable } from '../ops/rope.js'
 import { swiglu } from '../ops/swiglu.js'
 import type { Device } from '../tensor/device.js'
+import { recording } from '../tensor/tape.js'
 import type { FloatDType, Shape, Tensor } from '../tensor/tensor.js'
 import type { DecoderConfig } from './config.js'
 import type { Packed } from './packed.js'
@@ -30,6 +31,12 @@ interface Layer {
   gate: Tensor
   up: Tensor
   down: Tensor
+}
+
+/** The residual stream, and what the last block is yet to add to it: the sum is fused into the next norm. */
+interface Residual {
+  x: Tensor
+  delta: Tensor | null
 }
 
 /**
@@ -111,18 +118,25 @@ export class Qwen2 {
    */
   forward(batch: Packed, attend: Attend = this.#packed(batch)): Tensor {
     const eps = this.config.rmsNormEps
-    let x = embedding(batch.ids, this.#embed, { dtype: this.dtype }) // the residual stream
-    let delta: Tensor | null = null // what the last block adds to it
+    const record = recording(...this.parameters.values())
+    let state: Residual = { x: embedding(batch.ids, this.#embed, { dtype: this.dtype }), delta: null }
     this.#layers.forEach((layer, i) => {
-      const before: { y: Tensor; sum: Tensor } = delta
-        ? addRmsNorm(delta, x, layer.inputNorm, eps)
-        : { y: rmsNorm(x, layer.inputNorm, eps), sum: x }
-      const attended = this.#attention(layer, i, before.y, batch.positions, attend)
-      const between = addRmsNorm(attended, before.sum, layer.postNorm, eps)
-      delta = linear(swiglu(linear(between.y, layer.gate), linear(between.y, layer.up)), layer.down)
-      x = between.sum
+      const before = state
+      const run = () => this.#layer(layer, i, before, batch.positions, attend)
+      state = record ? run() : this.device.tidy(run) // what no backward pass will need is freed layer by layer
+      if (!record) for (const t of [before.x, before.delta]) t?.dispose()
     })
+    const { x, delta } = state
     return delta ? addRmsNorm(delta, x, this.#norm, eps).y : rmsNorm(x, this.#norm, eps)
+  }
+
+  #layer(layer: Layer, i: number, { x, delta }: Residual, positions: Tensor, attend: Attend): Residual {
+    const eps = this.config.rmsNormEps
+    const before = delta ? addRmsNorm(delta, x, layer.inputNorm, eps) : { y: rmsNorm(x, layer.inputNorm, eps), sum: x }
+    const attended = this.#attention(layer, i, before.y, positions, attend)
+    const between = addRmsNorm(attended, before.sum, layer.postNorm, eps)
+    const activated = swiglu(linear(between.y, layer.gate), linear(between.y, layer.up))
+    return { x: between.sum, delta: linear(activated, layer.down) }
   }
 
   #attention(layer: Layer, i: number, x: Tensor, positions: Tensor, attend: Attend): Tensor {
