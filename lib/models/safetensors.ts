@@ -64,6 +64,7 @@ export class SafetensorsFile {
     descriptors.register(this, descriptor, this)
   }
 
+  /** Whether there is a tensor of that name. */
   has(name: string): boolean {
     return this.#tensors.has(name)
   }

@@ -60,6 +60,7 @@ export class Tensor {
     storage.users++
   }
 
+  /** Whether its memory was given back; it can then no longer be used. */
   get disposed(): boolean {
     return this.#storage === null
   }
@@ -152,7 +153,7 @@ export class Tensor {
     this.dispose()
   }
 
-  /** @throws DeviceError when the tensor was disposed of. */
+  /** Does nothing for a tensor that can be used. @throws DeviceError when it was disposed of. */
   assertLive(): void {
     if (!this.#storage)
       throw new DeviceError(

@@ -104,6 +104,7 @@ export class Tokenizer {
     return this.inner.token_to_id(token)
   }
 
+  /** Whether an id is that of a special token. */
   isSpecial(id: number): boolean {
     return this.specialIds.has(id)
   }

@@ -92,6 +92,7 @@ export class Optimiser {
     ])
   }
 
+  /** Gives the moments and master weights back; the parameters and their gradients stay. */
   dispose(): void {
     for (const s of this.#slots) {
       s.m.dispose()
