@@ -1,5 +1,12 @@
 import { DeviceError, DTypeError, OutOfMemoryError, ShapeError } from '../errors.js'
-import { type AddonInfo, addon, type KernelField, type MemoryStats, type NativeDevice } from './native.js'
+import {
+  type AddonInfo,
+  addon,
+  type KernelField,
+  type KernelTiming,
+  type MemoryStats,
+  type NativeDevice,
+} from './native.js'
 import { Scope } from './scope.js'
 import type { Tape } from './tape.js'
 import { type DType, dtypeBytes, dtypeCode, elements, type Shape, type Storage, shapeText, Tensor } from './tensor.js'
@@ -198,6 +205,19 @@ export class Device {
   /** Sets the peak back to what is live now. */
   resetPeakMemory(): void {
     this.#native.resetPeak()
+  }
+
+  /**
+   * Times every kernel that `work` enqueues, and waits for them.
+   * @returns calls and seconds by kernel name, the costliest first
+   */
+  async profile(work: () => unknown): Promise<[kernel: string, timing: KernelTiming][]> {
+    this.#assertOpen()
+    this.#native.profile(true)
+    await work()
+    await this.synchronize()
+    this.#native.profile(false)
+    return Object.entries(this.#native.timings()).sort(([, a], [, b]) => b.seconds - a.seconds)
   }
 
   /** @internal */

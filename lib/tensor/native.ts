@@ -39,6 +39,13 @@ export interface MemoryStats {
   launched: number
 }
 
+/** What a kernel took while a profile ran. */
+export interface KernelTiming {
+  calls: number
+  /** On the executor thread, all calls together. */
+  seconds: number
+}
+
 /** The addon's device object; every address is a plain number. */
 export interface NativeDevice {
   allocate(bytes: number): number
@@ -49,6 +56,8 @@ export interface NativeDevice {
   synchronize(): Promise<void>
   memory(): MemoryStats
   resetPeak(): void
+  profile(on: boolean): void
+  timings(): Record<string, KernelTiming>
   releaseUnused(): void
   mapFile(path: string): { address: number; bytes: number }
   unmapFile(address: number, bytes: number): void

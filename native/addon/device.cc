@@ -47,6 +47,7 @@ Napi::Function NativeDevice::define(Napi::Env env) {
                       InstanceMethod<&NativeDevice::launch>("launch"), InstanceMethod<&NativeDevice::upload>("upload"),
                       InstanceMethod<&NativeDevice::download>("download"), InstanceMethod<&NativeDevice::synchronize>("synchronize"),
                       InstanceMethod<&NativeDevice::memory>("memory"), InstanceMethod<&NativeDevice::resetPeak>("resetPeak"),
+                      InstanceMethod<&NativeDevice::profile>("profile"), InstanceMethod<&NativeDevice::timings>("timings"),
                       InstanceMethod<&NativeDevice::releaseUnused>("releaseUnused"), InstanceMethod<&NativeDevice::mapFile>("mapFile"),
                       InstanceMethod<&NativeDevice::unmapFile>("unmapFile"), InstanceMethod<&NativeDevice::close>("close")});
 }
@@ -143,6 +144,20 @@ Napi::Value NativeDevice::memory(const Napi::CallbackInfo& info) {
 }
 
 void NativeDevice::resetPeak(const Napi::CallbackInfo&) { allocator_.resetPeak(); }
+void NativeDevice::profile(const Napi::CallbackInfo& info) { stream_->profile(info[0].As<Napi::Boolean>().Value()); }
+
+Napi::Value NativeDevice::timings(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object all = Napi::Object::New(env);
+  for (const auto& [name, timing] : stream_->timings()) {
+    Napi::Object one = Napi::Object::New(env);
+    one.Set("calls", double(timing.calls));
+    one.Set("seconds", timing.seconds);
+    all.Set(name, one);
+  }
+  return all;
+}
+
 void NativeDevice::releaseUnused(const Napi::CallbackInfo&) { allocator_.releaseUnused(); }
 
 Napi::Value NativeDevice::mapFile(const Napi::CallbackInfo& info) {

@@ -36,6 +36,8 @@ class NativeDevice : public Napi::ObjectWrap<NativeDevice> {
   Napi::Value synchronize(const Napi::CallbackInfo& info);  // () -> Promise<void>
   Napi::Value memory(const Napi::CallbackInfo& info);       // () -> { live, peak, reserved, workspace, budget }
   void resetPeak(const Napi::CallbackInfo& info);
+  void profile(const Napi::CallbackInfo& info);             // (on)
+  Napi::Value timings(const Napi::CallbackInfo& info);      // () -> { [kernel]: { calls, seconds } }
   void releaseUnused(const Napi::CallbackInfo& info);
   Napi::Value mapFile(const Napi::CallbackInfo& info);      // (path) -> { address, bytes }
   void unmapFile(const Napi::CallbackInfo& info);           // (address, bytes), in stream order

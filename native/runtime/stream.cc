@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include <chrono>
 #include <cstring>
 
 namespace lantern {
@@ -46,11 +47,33 @@ void Stream::fence(std::function<void(Status)> done) {
   push(std::move(c));
 }
 
+void Stream::profile(bool on) {
+  host([this, on] {
+    std::lock_guard lock(timingsMutex_);
+    if (on) timings_.clear();
+    profiling_ = on;
+  });
+}
+
+std::map<std::string, Stream::Timing> Stream::timings() const {
+  std::lock_guard lock(timingsMutex_);
+  return timings_;
+}
+
 void Stream::run(Command& c) {
   if (c.kernel) {
     if (!error_.ok()) return;
     Context context{pool_, workspace_};
+    if (!profiling_) {
+      error_ = c.kernel->run(c.params.data(), context);
+      return;
+    }
+    const auto begun = std::chrono::steady_clock::now();
     error_ = c.kernel->run(c.params.data(), context);
+    std::lock_guard lock(timingsMutex_);
+    Timing& timing = timings_[c.kernel->name];
+    ++timing.calls;
+    timing.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
   } else if (c.host) {
     c.host();
   } else {

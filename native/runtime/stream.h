@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -27,6 +28,13 @@ class Stream {
   int threads() const { return pool_.threads(); }
   int64_t launched() const { return launched_; }
 
+  struct Timing {
+    int64_t calls = 0;
+    double seconds = 0;
+  };
+  void profile(bool on);                          // starts anew, or stops; takes effect in stream order
+  std::map<std::string, Timing> timings() const;  // of the kernels that ran since
+
  private:
   struct Command {
     const Kernel* kernel = nullptr;
@@ -46,6 +54,9 @@ class Stream {
   std::atomic<uint32_t> pushed_{0};
   std::atomic<bool> stop_{false}, sleeping_{false};
   int64_t launched_ = 0;
+  bool profiling_ = false;  // of the executor thread
+  std::map<std::string, Timing> timings_;
+  mutable std::mutex timingsMutex_;
   std::thread executor_;
 };
 

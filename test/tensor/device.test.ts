@@ -23,7 +23,10 @@ describe('tensors', () => {
   })
 
   test('views and rows share memory until the last is gone', async () => {
-    const t = device.tensor(Float32Array.from({ length: 12 }, (_, i) => i), [3, 4])
+    const t = device.tensor(
+      Float32Array.from({ length: 12 }, (_, i) => i),
+      [3, 4],
+    )
     const row = t.rows(1, 2)
     t.dispose()
     expect(await row.read()).toEqual(Float32Array.of(4, 5, 6, 7))
@@ -33,8 +36,12 @@ describe('tensors', () => {
 
   test('launch refuses what the kernel does not know', () => {
     expect(() => device.launch('noSuchKernel', {})).toThrow("no kernel 'noSuchKernel'")
-    expect(() => device.launch('fill', { y: device.empty([1]), count: 1, dtype: 0 })).toThrow('the field value is missing')
-    expect(() => device.launch('fill', { y: device.empty([1]), count: 1, dtype: 0, value: 0, extra: 1 })).toThrow('and no others')
+    expect(() => device.launch('fill', { y: device.empty([1]), count: 1, dtype: 0 })).toThrow(
+      'the field value is missing',
+    )
+    expect(() => device.launch('fill', { y: device.empty([1]), count: 1, dtype: 0, value: 0, extra: 1 })).toThrow(
+      'and no others',
+    )
   })
 })
 
@@ -69,9 +76,16 @@ describe('memory', () => {
     const device = testDevice({ memoryBudget: 8 * 2 ** 20, poison: false })
     const a = device.zeros([1 << 20])
     expect(() => device.zeros([2 << 20])).toThrow(OutOfMemoryError)
-    expect(() => device.zeros([2 << 20])).toThrow(/8\.0 MiB asked for float32 \[2097152\] while 4\.0 MiB are live.*smaller batch/)
+    expect(() => device.zeros([2 << 20])).toThrow(
+      /8\.0 MiB asked for float32 \[2097152\] while 4\.0 MiB are live.*smaller batch/,
+    )
     a.dispose()
-    expect(await device.zeros([1 << 20]).rows(5, 7).read()).toEqual(Float32Array.of(0, 0))
+    expect(
+      await device
+        .zeros([1 << 20])
+        .rows(5, 7)
+        .read(),
+    ).toEqual(Float32Array.of(0, 0))
   })
 })
 
@@ -95,6 +109,20 @@ describe('the stream', () => {
     device.launch('embedding', { ids, weight, y, tokens: 1, hidden: 8, vocab: 4, dtype: 0, weightDtype: 0 })
     await expect(y.read()).rejects.toThrow(DeviceError)
     expect(await device.tensor([2]).item()).toBe(2)
+  })
+
+  test('a profile counts the kernels of its work alone', async () => {
+    const device = testDevice({ poison: false })
+    device.zeros([100])
+    const timings = await device.profile(() => {
+      const t = device.zeros([1 << 22])
+      device.launch('fill', { y: t, count: t.size, dtype: 0, value: 1 })
+    })
+    device.zeros([100])
+    expect(timings).toHaveLength(1)
+    const [name, { calls, seconds }] = timings[0]!
+    expect([name, calls]).toEqual(['fill', 2])
+    expect(seconds).toBeGreaterThan(0)
   })
 
   test('a closed device says so', async () => {
