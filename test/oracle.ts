@@ -44,16 +44,22 @@ export function divergenceRow(
   const overMixture = (a: number, o: number, share: number): number => -Math.log1p(share * Math.expm1(ratio(o, a)))
   const mixS = (v: number): number => overMixture(ls[v]!, lt[v]!, b)
   const mixT = (v: number): number => overMixture(lt[v]!, ls[v]!, 1 - b)
-  const finiteMix = (f: (v: number) => number, direct: (v: number) => number) => (v: number): number => {
-    const x = f(v)
-    return Number.isFinite(x) ? x : direct(v) // e^10000 overflows; then log(1 + share e^r) = r + log(share)
-  }
+  const finiteMix =
+    (f: (v: number) => number, direct: (v: number) => number) =>
+    (v: number): number => {
+      const x = f(v)
+      return Number.isFinite(x) ? x : direct(v) // e^10000 overflows; then log(1 + share e^r) = r + log(share)
+    }
   const gS = finiteMix(mixS, (v) => -(ratio(lt[v]!, ls[v]!) + Math.log(b)))
   const gT = finiteMix(mixT, (v) => -(ratio(ls[v]!, lt[v]!) + Math.log(1 - b)))
   const entropy = -sum((v) => (pt[v]! > 0 ? pt[v]! * lt[v]! : 0))
   const forward = () => ({
     loss: sum((v) => pt[v]! * ratio(lt[v]!, ls[v]!)),
-    grad: ps.map((p, v) => (lt[v]! > ls[v]! ? pt[v]! * Math.expm1(ls[v]! - lt[v]!) : p > 0 ? -p * Math.expm1(lt[v]! - ls[v]!) : 0) / temperature),
+    grad: ps.map(
+      (p, v) =>
+        (lt[v]! > ls[v]! ? pt[v]! * Math.expm1(ls[v]! - lt[v]!) : p > 0 ? -p * Math.expm1(lt[v]! - ls[v]!) : 0) /
+        temperature,
+    ),
   })
   const reverse = () => {
     const { grad, mean } = centred((v) => ratio(ls[v]!, lt[v]!), 1)
@@ -80,22 +86,31 @@ export function divergenceRow(
   }
 }
 
-/** Softmax cross entropy of one row with a label, or with target probabilities, and its gradient. */
-export function crossEntropyRow(logits: ArrayLike<number>, target: number | ArrayLike<number>): { loss: number; grad: Float64Array } {
+/** Softmax cross entropy of one row with a label, or the forward KL from target probabilities, and its gradient. */
+export function crossEntropyRow(
+  logits: ArrayLike<number>,
+  target: number | ArrayLike<number>,
+): { loss: number; grad: Float64Array } {
   const l = logSoftmax(logits)
   if (typeof target === 'number')
     return { loss: -l[target]!, grad: l.map((x, v) => (v === target ? Math.expm1(x) : Math.exp(x))) }
   let loss = 0
   let mass = 0
   for (let v = 0; v < l.length; v++) {
-    if (target[v]! > 0) loss -= target[v]! * l[v]!
+    if (target[v]! > 0) loss += target[v]! * (Math.log(target[v]!) - l[v]!)
     mass += target[v]!
   }
   return { loss, grad: l.map((x, v) => mass * Math.exp(x) - target[v]!) }
 }
 
 /** x w^T in float64: x [rows, inner], w [cols, inner]. */
-export function matmulTransposed(x: ArrayLike<number>, w: ArrayLike<number>, rows: number, cols: number, inner: number): Float64Array {
+export function matmulTransposed(
+  x: ArrayLike<number>,
+  w: ArrayLike<number>,
+  rows: number,
+  cols: number,
+  inner: number,
+): Float64Array {
   const y = new Float64Array(rows * cols)
   for (let r = 0; r < rows; r++)
     for (let c = 0; c < cols; c++) {
@@ -131,7 +146,8 @@ export function headOracle(c: HeadCase) {
   const dweight = new Float64Array(vocab * h)
   const tokenLoss = new Float64Array(tokens)
   const parts = { ce: 0, kd: 0, entropy: 0, agreement: 0, valid: 0 }
-  const row = (a: ArrayLike<number>, i: number, n: number): number[] => Array.from({ length: n }, (_, k) => a[i * n + k]!)
+  const row = (a: ArrayLike<number>, i: number, n: number): number[] =>
+    Array.from({ length: n }, (_, k) => a[i * n + k]!)
   for (let i = 0; i < tokens; i++) {
     const label = labels[i]!
     if (label === -100) continue
@@ -143,9 +159,16 @@ export function headOracle(c: HeadCase) {
     parts.ce += ce.loss
     tokenLoss[i] = lambdaSft * ce.loss
     if (teacher && kind) {
-      const t = matmulTransposed(row(teacher.hidden, i, teacher.hiddenSize), teacher.weight, 1, teacher.vocab, teacher.hiddenSize)
+      const t = matmulTransposed(
+        row(teacher.hidden, i, teacher.hiddenSize),
+        teacher.weight,
+        1,
+        teacher.vocab,
+        teacher.hiddenSize,
+      )
       const n = policy === 'truncate' ? Math.min(vocab, teacher.vocab) : Math.max(vocab, teacher.vocab)
-      const wide = (logits: Float64Array): Float64Array => Float64Array.from({ length: n }, (_, v) => logits[v] ?? Number.NEGATIVE_INFINITY)
+      const wide = (logits: Float64Array): Float64Array =>
+        Float64Array.from({ length: n }, (_, v) => logits[v] ?? Number.NEGATIVE_INFINITY)
       const kd = divergenceRow(kind, wide(s), wide(t), c)
       for (let v = 0; v < Math.min(n, vocab); v++) d[v]! += kd.grad[v]! * lambdaKd * scale
       parts.kd += kd.loss

@@ -28,7 +28,7 @@ RowResult labelRow(const CrossEntropyParams& p, int64_t row) {
   if (p.dlogits) {
     T* d = static_cast<T*>(p.dlogits) + row * n;
     const float scale = float(p.scale * weight), logZ = float(s.logZ);
-    for (int64_t i = 0; i < n; i += kLanes) storePart(d + i, scale * exp((loadLogits(x, i, n) - s.max) - logZ), n - i);
+    for (int64_t i = 0; i < n; i += kLanes) storePart(d + i, scale * expNegative((loadLogits(x, i, n) - s.max) - logZ), n - i);
     d[label] = fromFloat<T>(float(p.scale * weight * std::expm1(-value)));
   }
   return {weight * value, s.top == label};
@@ -52,7 +52,7 @@ RowResult targetRow(const CrossEntropyParams& p, int64_t row) {
     T* d = static_cast<T*>(p.dlogits) + row * n;
     const float scale = float(p.scale), total = float(mass), logZ = float(s.logZ);
     for (int64_t i = 0; i < n; i += kLanes) {
-      const vfloat prob = exp((loadLogits(x, i, n) - s.max) - logZ);
+      const vfloat prob = expNegative((loadLogits(x, i, n) - s.max) - logZ);
       storePart(d + i, scale * (total * prob - weights(p, i) * loadPart(q + i, n - i)), n - i);
     }
   }

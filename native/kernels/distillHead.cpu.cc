@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "common/divergenceMath.h"
 #include "common/headTile.h"
+#include "common/laneSoftmax.h"
 #include "common/types.h"
 
 namespace lantern::LANTERN_ISA {
@@ -19,8 +19,8 @@ constexpr int64_t kBlock = 16 * kTileRows;                  // rows of a block o
 constexpr int64_t kGradientBlock = kLanes == 16 ? 144 : 48;  // rows whose dlogits and packed weights stay in the cache
 constexpr int64_t kGroup = std::max(16, 2 * kLanes) / (kLanes == 16 ? 2 : 1);  // lanes come in multiples of this
 constexpr int64_t kPlaneBytes = 58'500'000;                 // bound of the two planes of logits: 48 tokens at 152,000 rows
-constexpr int64_t kPartialBytes = 4 << 20;                  // about what the partial dhidden of all slices take
-constexpr int64_t kStats = 2, kSums = 3;                    // max, rest; h, value, entropy
+constexpr int64_t kPartialBytes = 2'500'000;                 // about what the partial dhidden of all slices take
+constexpr int64_t kSums = 3;                                // h, value, entropy
 
 struct Sizes {
   int64_t lanes, rows, studentRows, teacherRows, blocks, columns, slices, gradientBlocks;
@@ -28,7 +28,7 @@ struct Sizes {
 };
 
 struct Lane {  // one chunk, arrays of [lanes]
-  float *maxS, *maxT, *maxCe, *logZS, *logZT, *logZCe, *deltaMax, *deltaZ, *gTop, *ce, *kd, *sumH, *labelTerm;
+  float *maxS, *maxT, *maxCe, *logZS, *logZT, *logZCe, *refGap, *refError, *refRatio, *gTop, *shift, *ce, *kd, *sumH, *labelTerm;
   int32_t *row, *label, *topS, *topT;
   double *exactS, *exactT, *exactCe;  // logZ before rounding
 };
@@ -66,11 +66,15 @@ struct Buffers {
     take(xs, (p.hiddenSize + 1) * l);
     take(xt, z.teacher ? (p.teacherHiddenSize + 1) * l : 0);
     take(xo, z.columns * l);
-    for (auto& x : stats) take(x, z.blocks * kStats * l);
+    const size_t before = bytes;
+    for (int k = 0; k < 3; ++k) take(stats[k], (k == 0 || (k == 1 ? z.teacher : z.split)) ? z.blocks * kLaneStats * l : 0);
+    const size_t after = bytes;
+    bytes = before;  // the sums are taken when the statistics have been merged
     take(sums, z.teacher ? z.blocks * kSums * l : 0);
+    bytes = std::max(bytes, after);
     take(dh, z.slices * z.columns * l);
-    for (float** x : {&lane.maxS, &lane.maxT, &lane.maxCe, &lane.logZS, &lane.logZT, &lane.logZCe, &lane.deltaMax, &lane.deltaZ, &lane.gTop,
-                      &lane.ce, &lane.kd, &lane.sumH, &lane.labelTerm})
+    for (float** x : {&lane.maxS, &lane.maxT, &lane.maxCe, &lane.logZS, &lane.logZT, &lane.logZCe, &lane.refGap, &lane.refError, &lane.refRatio,
+                      &lane.gTop, &lane.shift, &lane.ce, &lane.kd, &lane.sumH, &lane.labelTerm})
       take(*x, l);
     for (int32_t** x : {&lane.row, &lane.label, &lane.topS, &lane.topT}) take(*x, l);
     for (double** x : {&lane.exactS, &lane.exactT, &lane.exactCe}) take(*x, l);
@@ -81,52 +85,6 @@ struct Buffers {
     bytes += (size_t(count) * sizeof(T) + 63) / 64 * 64;
   }
 };
-
-// The largest logit of each lane and the sum of e^((x - max) / T) beside it. The largest itself, exactly 1, is left out: next to it a
-// confident softmax's other terms would lose their digits.
-void blockStats(const float* x, int64_t rows, int64_t lanes, float invT, float* stats) {
-  for (int64_t i = 0; i < lanes; i += kLanes) {
-    vfloat m = splat(kLowest), rest[2] = {splat(-1.f), {}};
-    for (int64_t r = 0; r < rows; ++r) m = max(m, load(x + r * lanes + i));
-    for (int64_t r = 0; r < rows; ++r) {
-      const vfloat v = load(x + r * lanes + i);
-      rest[r & 1] += select(v == m, splat(0.f), exp((v - m) * invT));
-    }
-    vint ties = {};
-    for (int64_t r = 0; r < rows; ++r) ties -= load(x + r * lanes + i) == m;
-    const vfloat count = __builtin_convertvector(ties, vfloat);
-    store(stats + i, m);
-    store(stats + lanes + i, (rest[0] + count) + rest[1]);
-  }
-}
-
-// From the blocks' statistics to those of the row: maximum, its first position, log sum e^((x - max) / T).
-void mergeStats(const float* stats, const float* x, int64_t blocks, int64_t rows, int64_t lanes, float invT, float* maxOut, int32_t* top, double* logZ) {
-  for (int64_t i = 0; i < lanes; i += kLanes) {
-    vfloat m = splat(-std::numeric_limits<float>::infinity());
-    vint at = {};
-    for (int64_t b = 0; b < blocks; ++b) {
-      const vfloat v = load(stats + b * kStats * lanes + i);
-      const vint larger = ~(v <= m);  // NaN wins
-      m = select(larger, v, m);
-      at = larger ? vint{} + int32_t(b) : at;
-    }
-    vdouble rest = {};
-    for (int64_t b = 0; b < blocks; ++b) {
-      const vfloat e = exp((load(stats + b * kStats * lanes + i) - m) * invT), r = load(stats + b * kStats * lanes + lanes + i);
-      const vfloat one = at == int32_t(b) ? splat(0.f) : splat(1.f);
-      rest += __builtin_convertvector(e * (r + one), vdouble);
-    }
-    store(maxOut + i, m);
-    for (int k = 0; k < kLanes; ++k) {
-      logZ[i + k] = std::log1p(rest[k]);
-      if (!top) continue;
-      int64_t row = int64_t(at[k]) * kBlock, end = std::min(rows, row + kBlock), r = row;
-      while (r < end && x[r * lanes + i + k] != m[k]) ++r;
-      top[i + k] = int32_t(r < end ? r : row);
-    }
-  }
-}
 
 struct Head {
   const DistillHeadParams& p;
@@ -148,7 +106,7 @@ struct Head {
       logitRows<kPair>(w + first * dim, dim, mine - first, own - first, x, z.lanes, out, scratch);
       std::fill(out + (mine - first) * z.lanes, out + (end - first) * z.lanes, kLowest);
       const auto stats = [&](int which, int64_t rows, float t) {
-        blockStats(out, std::clamp(rows - first, int64_t(0), end - first), z.lanes, t, b.stats[which] + block * kStats * z.lanes);
+        blockStats(out, std::clamp(rows - first, int64_t(0), end - first), z.lanes, t, b.stats[which] + block * kLaneStats * z.lanes);
       };
       if (!student) return stats(1, z.teacherRows, invT);
       stats(0, z.studentRows, z.teacher ? invT : 1.f);
@@ -168,37 +126,46 @@ struct Head {
 
   RowPair rowPair(int64_t i) const {
     const Lane& l = b.lane;
-    return {load(l.maxS + i), load(l.maxT + i), load(l.logZS + i), load(l.logZT + i), load(l.deltaMax + i), load(l.deltaZ + i), splat(invT)};
+    return {load(l.maxS + i),     load(l.maxT + i), load(l.logZS + i), load(l.logZT + i), load(l.refGap + i), load(l.refError + i),
+            load(l.refRatio + i), load(l.gTop + i), load(l.shift + i), splat(invT),       float(p.beta)};
   }
 
   // Row statistics to lane constants: label terms, the factors of the two losses (0 in idle lanes), g at the student's top class.
   void finishStats(int64_t n) {
     const Lane& l = b.lane;
-    mergeStats(b.stats[0], b.s, z.blocks, z.rows, z.lanes, z.teacher ? invT : 1.f, l.maxS, z.teacher ? l.topS : nullptr, l.exactS);
-    if (z.teacher) mergeStats(b.stats[1], b.q, z.blocks, z.rows, z.lanes, invT, l.maxT, l.topT, l.exactT);
-    if (z.split) mergeStats(b.stats[2], b.s, z.blocks, z.rows, z.lanes, 1.f, l.maxCe, nullptr, l.exactCe);
+    mergeStats(b.stats[0], b.s, z.blocks, z.rows, kBlock, z.lanes, z.teacher ? invT : 1.f, l.maxS, z.teacher ? l.topS : nullptr, l.exactS);
+    if (z.teacher) mergeStats(b.stats[1], b.q, z.blocks, z.rows, kBlock, z.lanes, invT, l.maxT, l.topT, l.exactT);
+    if (z.split) mergeStats(b.stats[2], b.s, z.blocks, z.rows, kBlock, z.lanes, 1.f, l.maxCe, nullptr, l.exactCe);
     for (int64_t i = 0; i < z.lanes; ++i) {
       if (!z.split) l.maxCe[i] = l.maxS[i], l.exactCe[i] = l.exactS[i];
-      if (!z.teacher) l.maxT[i] = l.maxS[i], l.exactT[i] = l.exactS[i];
-      l.logZS[i] = float(l.exactS[i]), l.logZT[i] = float(l.exactT[i]), l.logZCe[i] = float(l.exactCe[i]);
-      l.deltaMax[i] = l.maxT[i] - l.maxS[i], l.deltaZ[i] = float(l.exactT[i] - l.exactS[i]);
+      l.logZCe[i] = float(l.exactCe[i]);
       const bool live = i < n;
       l.ce[i] = live ? float(p.scale * p.lambdaSft) : 0.f;
       l.kd[i] = live ? float(p.scale * p.lambdaKd / p.temperature) : 0.f;  // of the gradient: the softmax divides by T
-      l.gTop[i] = l.sumH[i] = 0;
+      l.sumH[i] = 0;
       l.labelTerm[i] = live ? float(std::expm1(-crossEntropy(i))) : 0.f;
     }
-    forDivergence(p.kind, [&](auto kind) {
-      if constexpr (kHasG<kind>)
-        for (int64_t i = 0; i < z.lanes; i += kLanes) {
-          vfloat s, t;
-          for (int k = 0; k < kLanes; ++k) {
-            s[k] = b.s[l.topS[i + k] * z.lanes + i + k];
-            t[k] = b.q[l.topS[i + k] * z.lanes + i + k];
-          }
-          store(l.gTop + i, gOf<kind>(Mixture{float(p.beta)}, logRatio(rowPair(i), s, t)));
-        }
-    });
+    if (z.teacher) finishReference();
+  }
+
+  // What the divergence is taken relative to: the student's most probable class of every lane.
+  void finishReference() {
+    const Lane& l = b.lane;
+    for (int64_t i = 0; i < z.lanes; ++i) {
+      const float teacherAtTop = b.q[l.topS[i] * z.lanes + i];
+      l.logZS[i] = float(l.exactS[i]);
+      l.logZT[i] = float(l.exactT[i]);
+      l.refGap[i] = teacherAtTop;  // for now
+      l.refRatio[i] = topRatio(teacherAtTop, l.maxT[i], l.exactS[i], l.exactT[i], p.temperature);
+      l.shift[i] = mixtureShift(p.kind, l.refRatio[i], p.beta);
+      l.gTop[i] = 0;
+    }
+    for (int64_t i = 0; i < z.lanes; i += kLanes) {
+      const vfloat t = load(l.refGap + i), s = load(l.maxS + i);
+      store(l.refGap + i, t - s);
+      store(l.refError + i, differenceError(t, s, t - s));
+      forDivergence(p.kind, [&](auto kind) { store(l.gTop + i, gOf<kind>(rowPair(i), load(l.refRatio + i))); });
+    }
   }
 
   double crossEntropy(int64_t i) const {
@@ -215,7 +182,7 @@ struct Head {
     float* sums = b.sums + block * kSums * z.lanes;
     for (int64_t i = 0; i < z.lanes; i += kLanes) {
       const RowPair pair = rowPair(i);
-      const vfloat gTop = load(l.gTop + i), ce = load(l.ce + i), kd = load(l.kd + i), maxCe = load(l.maxCe + i), logZCe = load(l.logZCe + i);
+      const vfloat ce = load(l.ce + i), kd = load(l.kd + i), maxCe = load(l.maxCe + i), logZCe = load(l.logZCe + i);
       const vfloat labelTerm = load(l.labelTerm + i);
       vint label;
       memcpy(&label, l.label + i, sizeof label);
@@ -225,13 +192,13 @@ struct Head {
         const vfloat s = load(ps), t = load(pq);
         Element e{};
         if (r < kdEnd) {
-          e = divergenceElement<kKind>(pair, Mixture{float(p.beta)}, gTop, s, t);
+          e = divergenceElement<kKind>(pair, s, t);
           h += e.h;
           value += e.value;
-          entropy -= e.pt * ((t - pair.maxT) * invT - pair.logZT);
+          entropy -= e.pt * e.lt;
         }
         if (!gradients) continue;
-        const vfloat pce = z.split ? exp((s - maxCe) - logZCe) : e.ps;
+        const vfloat pce = z.split ? expNegative((s - maxCe) - logZCe) : e.ps;
         store(ps, e.ps);
         store(pq, ce * select(label == int32_t(r), labelTerm, pce) + kd * (factor * e.h + e.direct));
       }
@@ -258,7 +225,7 @@ struct Head {
       double sums[kSums] = {};
       for (int64_t block = 0; block < z.blocks; ++block)
         for (int k = 0; k < kSums; ++k) sums[k] += b.sums[(block * kSums + k) * z.lanes + i];
-      add(i, l.exactCe[i], divergenceValue(p.kind, p.beta, l.gTop[i], sums[0], sums[1]));
+      add(i, l.exactCe[i], divergenceValue(p.kind, p.beta, double(l.gTop[i]) - l.shift[i], sums[0], sums[1]));
       total[2] += sums[2];
       total[3] += l.topS[i] == l.topT[i];
       l.sumH[i] = float(double(l.kd[i]) * gScale(p.kind, float(p.beta)) * sums[0]);
@@ -277,7 +244,7 @@ struct Head {
         const int64_t at = (first + r) * z.lanes + i;
         const vfloat s = load(b.s + at);
         if (z.teacher) store(out + r * z.lanes + i, load(b.q + at) - sumH * s);
-        else store(out + r * z.lanes + i, ce * select(label == int32_t(first + r), labelTerm, exp((s - maxCe) - logZCe)));
+        else store(out + r * z.lanes + i, ce * select(label == int32_t(first + r), labelTerm, expNegative((s - maxCe) - logZCe)));
       }
     }
   }

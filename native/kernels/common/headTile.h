@@ -23,12 +23,17 @@ LANTERN_INLINE vfloat multiplyAdd(vfloat c, vfloat a, vfloat b) {
   return c + a * b;
 }
 
-template <bool kPair, int R, int NV, bool kRowMajor>
-LANTERN_INLINE void tile(int64_t units, const float* a, int64_t rs, int64_t ks, const float* b, vfloat (&acc)[R][NV]) {
+template <int R, int NV>
+LANTERN_INLINE void clear(vfloat (&acc)[R][NV]) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) acc[r][v] = vfloat{};
+}
+
+// Adds `units` steps of the reduction; a and b move on.
+template <bool kPair, int R, int NV, bool kRowMajor>
+LANTERN_INLINE void tile(int64_t units, const float*& a, int64_t rs, int64_t ks, const float*& b, vfloat (&acc)[R][NV]) {
   for (int64_t k = 0; k < units; ++k) {
     vfloat bv[NV];
 #pragma GCC unroll 4
@@ -44,11 +49,25 @@ LANTERN_INLINE void tile(int64_t units, const float* a, int64_t rs, int64_t ks, 
   }
 }
 
+// Memory that will be needed next: `lines` cache lines of it are fetched every kFetchUnits steps of a tile, so that it arrives behind arithmetic.
+struct Ahead {
+  const char* next;
+  int64_t lines;
+};
+constexpr int64_t kFetchUnits = 16;
+
 // out[r * ldo + column] = tile, for the R x NV vectors of a.
 template <bool kPair, int R, int NV>
-[[gnu::noinline]] void tileStore(int64_t units, const float* a, int64_t rs, const float* b, float* out, int64_t ldo) {
+[[gnu::noinline]] void tileStore(int64_t units, const float* a, int64_t rs, const float* b, float* out, int64_t ldo, Ahead& ahead) {
   vfloat acc[R][NV];
-  tile<kPair, R, NV, true>(units, a, rs, 1, b, acc);
+  clear(acc);
+  int64_t k = 0;
+  if (ahead.lines)
+    for (; k + kFetchUnits <= units; k += kFetchUnits) {
+      for (int64_t i = 0; i < ahead.lines; ++i, ahead.next += 64) __builtin_prefetch(ahead.next, 0, 2);
+      tile<kPair, R, NV, true>(kFetchUnits, a, rs, 1, b, acc);
+    }
+  tile<kPair, R, NV, true>(units - k, a, rs, 1, b, acc);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -64,6 +83,7 @@ template <bool kPair, int R, bool kRowMajor>
     for (int r = 0; r < R; ++r)
       for (int64_t i = 0; i < kAddColumns; i += 16) __builtin_prefetch(c + (kAddRows + r) * ldc + i, 1, 2);
   vfloat acc[R][2];
+  clear(acc);
   tile<kPair, R, 2, kRowMajor>(units, a, rs, ks, b, acc);
   if (columns >= kAddColumns) {
 #pragma GCC unroll 16
@@ -160,29 +180,28 @@ void packRows(float* out, const W* w, int64_t dim, int64_t rows) {
 template <bool kPair, class W>
 void logitRows(const W* w, int64_t dim, int64_t rows, int64_t left, const float* x, int64_t lanes, float* out, float* scratch) {
   constexpr bool kDirect = kPair || sizeof(W) == 4;
-  const int64_t ku = units<kPair>(dim), vectors = lanes / kLanes, lineItems = 64 / int64_t(sizeof(W));
+  const int64_t ku = units<kPair>(dim), vectors = lanes / kLanes;
+  const int64_t slots = std::max<int64_t>(1, (vectors + kTileVectors - 1) / kTileVectors * (ku / kFetchUnits));
   const auto group = [&](int64_t r, auto rowCount) {
     constexpr int R = decltype(rowCount)::value;
     const W* source = w + r * dim;
-    const bool ahead = r + 2 * R <= left;
-    const float* a;
-    if constexpr (kDirect) {
-      a = reinterpret_cast<const float*>(source);
-      if (ahead)
-        for (int64_t i = 0; i < R * dim; i += lineItems) __builtin_prefetch(source + R * dim + i, 0, 2);
-    } else {
-      for (int64_t i = 0; i < R * dim; i += lineItems) {
-        if (ahead) __builtin_prefetch(source + R * dim + i, 0, 2);
-        for (int64_t j = i; j < std::min(i + lineItems, R * dim); j += kLanes) storePart(scratch + j, loadPart(source + j, R * dim - j), R * dim - j);
-      }
+    const float* a = reinterpret_cast<const float*>(source);
+    if constexpr (!kDirect) {
+      const int64_t count = R * dim, whole = count / kLanes * kLanes;
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < whole; i += kLanes) store(scratch + i, load(source + i));
+      storePart(scratch + whole, loadPart(source + whole, count - whole), count - whole);
       a = scratch;
     }
+    const int64_t lines = r + 2 * R <= left ? R * dim * int64_t(sizeof(W)) / 64 : 0;
+    Ahead ahead{reinterpret_cast<const char*>(source + R * dim), (lines + slots - 1) / slots};
     for (int64_t v = 0; v < vectors; v += kTileVectors) {
       const float* b = x + v * kLanes * ku;
       float* o = out + r * lanes + v * kLanes;
-      if (vectors - v >= kTileVectors) tileStore<kPair, R, kTileVectors>(ku, a, ku, b, o, lanes);
-      else if (kTileVectors > 2 && vectors - v == 2) tileStore<kPair, R, 2>(ku, a, ku, b, o, lanes);
-      else tileStore<kPair, R, 1>(ku, a, ku, b, o, lanes);
+      if (vectors - v >= kTileVectors) tileStore<kPair, R, kTileVectors>(ku, a, ku, b, o, lanes, ahead);
+      else if (kTileVectors > 2 && vectors - v == 2) tileStore<kPair, R, 2>(ku, a, ku, b, o, lanes, ahead);
+      else tileStore<kPair, R, 1>(ku, a, ku, b, o, lanes, ahead);
+      if (ahead.next >= reinterpret_cast<const char*>(source + 2 * R * dim)) ahead.lines = 0;
     }
   };
   // the last tile overlaps the one before it: the same sums again

@@ -44,7 +44,7 @@ RowSoftmax rowSoftmax(const T* row, int64_t n, float invT) {
   sumRow(n, sums, [&](int64_t i, vfloat (&part)[2]) {
     const vfloat x = loadLogits(row, i, n);
     const vint ties = x == largest;
-    part[0] += select(ties, splat(0.f), exp((x - largest) * invT));
+    part[0] += select(ties, splat(0.f), expNegative((x - largest) * invT));
     part[1] += select(ties, splat(1.f), splat(0.f));
   });
   int64_t top = 0;
