@@ -21,11 +21,10 @@ vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, 
 const device = testDevice()
 const quiet = { device, print: () => {} }
 const training = { steps: 4, batchSize: 2, checkpointEvery: 1, evalEvery: 0 }
-let root: string
+const root = temporaryFolder()
 const at = (...parts: string[]) => join(root, ...parts)
 
 beforeAll(async () => {
-  root = await temporaryFolder()
   await writeTinyTokenizer(at('tokenizer'))
   await writeTinyModel(device, at('base'), { tokenizerFrom: at('tokenizer') })
   await makeData({ out: at('data'), pairs: 9, seed: 5, validation: 0.2, test: 0.2 }, () => {})

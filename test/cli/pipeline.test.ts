@@ -15,7 +15,7 @@ import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, on a machine that may be busy
 const device = testDevice()
-let root: string
+const root = temporaryFolder()
 const lines: string[] = []
 const context = { device, print: (line: string) => void lines.push(line) }
 const at = (...parts: string[]) => join(root, ...parts)
@@ -23,7 +23,6 @@ const training = { steps: 4, batchSize: 4, learningRate: 3e-3, evalEvery: 2, che
 
 describe('from data to scores', () => {
   beforeAll(async () => {
-    root = await temporaryFolder()
     await writeTinyTokenizer(at('tokenizer'))
     await writeTinyModel(device, at('base'), { tokenizerFrom: at('tokenizer') })
     await writeTinyModel(device, at('small'), { tokenizerFrom: at('tokenizer'), seed: 2, hiddenSize: 16 })

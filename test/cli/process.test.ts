@@ -11,13 +11,12 @@ import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, on a machine that may be busy
 const device = testDevice()
 const training = { steps: 12, batchSize: 2, learningRate: 3e-3, evalEvery: 5, checkpointEvery: 4 }
-let root: string
+const root = temporaryFolder()
 let main: string
 const at = (...parts: string[]) => join(root, ...parts)
 const quiet = { device, print: () => {} }
 
 beforeAll(async () => {
-  root = await temporaryFolder()
   main = await buildBinary(at('package'))
   await writeTinyTokenizer(at('tokenizer'))
   await writeTinyModel(device, at('base'), { tokenizerFrom: at('tokenizer') })

@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
@@ -12,9 +13,9 @@ import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../../lib/text/bpeTraine
 import { Tokenizer } from '../../lib/text/tokenizer.js'
 import { tokenizerFiles, writeTokenizer } from '../../lib/text/writeTokenizer.js'
 
-/** A folder of its own for a test file, removed after its tests. */
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'lantern-cli-'))
+/** A folder of its own for a test file, removed after its tests. Call it at the top of the file: hooks cannot add hooks. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lantern-cli-'))
   afterAll(() => rm(folder, { recursive: true, force: true }))
   return folder
 }
