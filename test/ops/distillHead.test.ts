@@ -125,6 +125,11 @@ describe.each(DIVERGENCES)('%s', (kind) => {
     })
   })
 
+  test('hidden size 896, logit std 30', async () => {
+    const c = { ...makeCase(14, 6, 1009, 896, 512, 30), kind, ...LAMBDAS }
+    expectClose(await run(c), headOracle(c), TOLERANCE.float32)
+  })
+
   test('vocabulary 32003', async () => {
     const c = { ...makeCase(3, 4, 32003, 24, 17, 10), kind, ...LAMBDAS, scale: 1 / 4 }
     expectClose(await run(c), headOracle(c), TOLERANCE.float32)

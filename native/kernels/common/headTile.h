@@ -56,22 +56,36 @@ struct Ahead {
 };
 constexpr int64_t kFetchUnits = 16;
 
+// Products are summed in runs of this many, and the runs then: one long float32 sum of 896 terms would cost a confident softmax its digits.
+// Where the product rounds too (no fused multiply-add) the runs are shorter.
+#if defined(__FMA__)
+constexpr int64_t kRunUnits = 64;
+#else
+constexpr int64_t kRunUnits = 16;
+#endif
+
 // out[r * ldo + column] = tile, for the R x NV vectors of a.
 template <bool kPair, int R, int NV>
 [[gnu::noinline]] void tileStore(int64_t units, const float* a, int64_t rs, const float* b, float* out, int64_t ldo, Ahead& ahead) {
-  vfloat acc[R][NV];
-  clear(acc);
-  int64_t k = 0;
-  if (ahead.lines)
-    for (; k + kFetchUnits <= units; k += kFetchUnits) {
-      for (int64_t i = 0; i < ahead.lines; ++i, ahead.next += 64) __builtin_prefetch(ahead.next, 0, 2);
-      tile<kPair, R, NV, true>(kFetchUnits, a, rs, 1, b, acc);
-    }
-  tile<kPair, R, NV, true>(units - k, a, rs, 1, b, acc);
+  for (int64_t first = 0; first < units; first += kRunUnits) {
+    const int64_t end = std::min(units, first + kRunUnits);
+    vfloat acc[R][NV];
+    clear(acc);
+    int64_t k = first;
+    if (ahead.lines)
+      for (; k + kFetchUnits <= end; k += kFetchUnits) {
+        for (int64_t i = 0; i < ahead.lines; ++i, ahead.next += 64) __builtin_prefetch(ahead.next, 0, 2);
+        tile<kPair, R, NV, true>(kFetchUnits, a, rs, 1, b, acc);
+      }
+    tile<kPair, R, NV, true>(end - k, a, rs, 1, b, acc);
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) store(out + r * ldo + v * kLanes, acc[r][v]);
+      for (int v = 0; v < NV; ++v) {
+        float* o = out + r * ldo + v * kLanes;
+        store(o, first ? load(o) + acc[r][v] : acc[r][v]);
+      }
+  }
 }
 
 // c[r * ldc + column] += tile, for `columns` <= kAddColumns columns. The C tile that is kAddRows further down is fetched meanwhile.

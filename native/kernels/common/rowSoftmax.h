@@ -18,13 +18,13 @@ LANTERN_INLINE vfloat loadLogits(const T* row, int64_t i, int64_t n) {
   return select(lane < int32_t(n - i), floored, splat(2 * kLowest));
 }
 
-// The sum over a row of fn(i, k) for the vectors i of the row: float32 within 4,096 columns, float64 beyond. N sums at a time.
+// The sum over a row of fn(i, k) for the vectors i of the row: float32 within 64 vectors, float64 beyond. N sums at a time.
 template <int N, class F>
 LANTERN_INLINE void sumRow(int64_t n, double (&out)[N], F&& fn) {
   for (double& x : out) x = 0;
-  for (int64_t begin = 0; begin < n; begin += 4096) {
+  for (int64_t begin = 0; begin < n; begin += 64 * kLanes) {
     vfloat part[N] = {};
-    for (int64_t i = begin; i < std::min(n, begin + 4096); i += kLanes) fn(i, part);
+    for (int64_t i = begin; i < std::min(n, begin + 64 * kLanes); i += kLanes) fn(i, part);
     for (int k = 0; k < N; ++k) out[k] += sum(part[k]);
   }
 }
