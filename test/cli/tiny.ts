@@ -33,7 +33,13 @@ export async function writeTinyTokenizer(folder: string, seed = 1, vocabSize = 6
 export async function writeTinyModel(
   device: Device,
   folder: string,
-  options: { tokenizerFrom: string; seed?: number; hiddenSize?: number; changes?: (model: Qwen2) => void },
+  options: {
+    tokenizerFrom: string
+    seed?: number
+    hiddenSize?: number
+    config?: Partial<DecoderConfig>
+    changes?: (model: Qwen2) => void
+  },
 ): Promise<void> {
   const { tokenizerFrom, seed = 1, hiddenSize = 32, changes } = options
   const tokenizer = await Tokenizer.fromFolder(tokenizerFrom)
@@ -57,6 +63,7 @@ export async function writeTinyModel(
     bosTokenId: null,
     padTokenId: tokenizer.padTokenId,
     dtype: 'float32',
+    ...options.config,
   }
   using model = new Qwen2(device, config, randomWeights(device, { seed, layers: 2 }))
   changes?.(model)
