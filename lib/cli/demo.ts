@@ -26,9 +26,9 @@ const schema = z.object({
   out: folder('gets data, models and report.html; what an earlier demo left there is replaced').default('runs/demo'),
   pairs: z.int().min(60).default(1500).describe('generated pairs of post and profile'),
   seed: z.int().default(1).describe('seed of data, order and new weights'),
-  teacherSteps: z.int().min(1).default(160).describe('optimiser steps of the teacher'),
-  studentSteps: z.int().min(1).default(160).describe('optimiser steps of each student'),
-  classifierSteps: z.int().min(1).default(160).describe('optimiser steps of the classifier'),
+  teacherSteps: z.int().min(1).default(120).describe('optimiser steps of the teacher'),
+  studentSteps: z.int().min(1).default(80).describe('optimiser steps of each student'),
+  classifierSteps: z.int().min(1).default(120).describe('optimiser steps of the classifier'),
   scored: z.int().min(1).default(30).describe('held-out pairs that every model explains'),
 })
 
@@ -125,7 +125,8 @@ export async function demo(input: DemoSettings, context: { print: Print; signal?
     classifyTrain(
       {
         ...common,
-        model: bases.teacher,
+        model: bases.student,
+        classifierHidden: 128,
         out: join(out, 'classifier'),
         training: training(settings.classifierSteps, 5e-4),
       },

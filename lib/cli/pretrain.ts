@@ -7,6 +7,7 @@ import { generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
 import { randomWeights } from '../models/initialise.js'
 import { Qwen2 } from '../models/qwen2.js'
+import { loadModel } from '../models/registry.js'
 import { Device } from '../tensor/device.js'
 import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../text/bpeTrainer.js'
 import { encodeChatSample } from '../text/chat.js'
@@ -34,6 +35,7 @@ interface PretrainOptions {
   kvHeads: number
   intermediate: number
   tokenizer?: string
+  from?: string
   resume: boolean
 }
 
@@ -57,18 +59,20 @@ export function pretrainCommand(program: Command): void {
     .option('--kv-heads <n>', 'key and value heads', number, 2)
     .option('--intermediate <n>', 'size of the SwiGLU layer', number, 768)
     .option('--tokenizer <folder>', 'take the tokenizer of this model folder instead of training one')
+    .option('--from <folder>', 'go on from this model, with its shape and tokenizer, instead of fresh weights')
     .option('--resume', 'go on from the newest checkpoint', false)
     .action(pretrain)
 }
 
 async function pretrain(o: PretrainOptions): Promise<void> {
   const started = Date.now()
+  const tokenizerFolder = o.from ?? o.tokenizer
   const signal = interruptible()
   const device = Device.open()
   const documents = [...corpus(o.seed, o.pairs)]
   console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
-  const tokenizer = o.tokenizer
-    ? await Tokenizer.fromFolder(o.tokenizer)
+  const tokenizer = tokenizerFolder
+    ? await Tokenizer.fromFolder(tokenizerFolder)
     : await trainTokenizer(join(o.out, 'tokenizer'), documents, o.vocab)
   const { samples, truncated } = fitSamples(
     documents.map((d) => encodeDocument(tokenizer, d)),
@@ -79,8 +83,13 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   console.log(`${samples.length} samples, ${tokens} tokens, ${truncated} cut to 640`)
   const held = samples.splice(0, Math.min(200, Math.floor(samples.length / 10)))
 
-  const config = modelConfig(o, tokenizer)
-  const model = new Qwen2(device, config, randomWeights(device, { seed: o.seed, layers: o.layers })).trainable()
+  const model = o.from
+    ? await loadModel(device, o.from, { trainable: true })
+    : new Qwen2(
+        device,
+        modelConfig(o, tokenizer),
+        randomWeights(device, { seed: o.seed, layers: o.layers }),
+      ).trainable()
   const steps = Math.ceil(samples.length / o.batch) * o.epochs
   const optimiser = new Optimiser(model.parameters, { betas: [0.9, 0.98], weightDecay: 0.05 })
   const trainer = new Trainer(device, languageModelling(model), optimiser, samples, held, {
@@ -100,7 +109,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   const listener = printer(await measurePeak(device), 10)
   const end = await runTraining(trainer, model, {
     out: o.out,
-    tokenizerFrom: o.tokenizer ?? join(o.out, 'tokenizer'),
+    tokenizerFrom: tokenizerFolder ?? join(o.out, 'tokenizer'),
     resume: o.resume,
     signal,
     listener,

@@ -1,6 +1,6 @@
 /**
- * What the base models in assets/ are pre-trained on: posts and profiles as plain text, and questions about condensed prompts that teach
- * to look things up and to copy. The explanation task itself is not in it: that is what a teacher is fine-tuned on and a student learns.
+ * What the base models in assets/ are pre-trained on: posts and profiles as plain text, word lists to repeat, and questions about condensed
+ * prompts. They teach to copy and to look things up. The explanation task itself is not in it: that is what a teacher is fine-tuned on and a student learns.
  */
 
 import { Random } from '../random.js'
@@ -12,21 +12,31 @@ export type CorpusDocument = { text: string } | { user: string; assistant: strin
 
 type Question = { ask: string; answer: string }
 
-/** The documents of one pair: its post or its profile now and then, and one set of questions. Depends on the pair's id alone. */
+/** The documents of one pair: its post or its profile now and then, a list to repeat, and two sets of questions. Depends on the pair alone. */
 export function corpusDocuments(pair: GeneratedPair): CorpusDocument[] {
   const random = new Random(`corpus/${pair.id}`)
   const documents: CorpusDocument[] = []
-  if (random.chance(0.1)) documents.push({ text: pair.jobText })
-  if (random.chance(0.15)) documents.push({ text: pair.profileText })
-  const questions = random.shuffle([
-    ...pair.assessment.findings.map((finding) => aboutRequirement(finding, random)),
-    ...random.sample(aboutLists(pair), 1),
-  ])
-  documents.push({
-    user: [pair.prompt.user, 'Questions:', ...questions.map(({ ask }, i) => `${i + 1}. ${ask}`)].join('\n'),
-    assistant: questions.map(({ answer }, i) => `${i + 1}. ${answer}`).join('\n'),
-  })
+  if (random.chance(0.04)) documents.push({ text: pair.jobText })
+  if (random.chance(0.04)) documents.push({ text: pair.profileText })
+  documents.push(repetition(pair, random), asked(pair, random.sample(aboutLists(pair), 6)))
+  const questions = random.shuffle([...pair.assessment.findings.map((finding) => aboutRequirement(finding, random))])
+  documents.push(asked(pair, questions))
   return documents
+}
+
+/** A random list of words, and the same list again: nothing but copying predicts it. */
+function repetition({ jobText, assessment }: GeneratedPair, random: Random): CorpusDocument {
+  const words = random.sample(jobText.split(/\s+/), 16)
+  const terms = assessment.findings.map(({ requirement }) => requirement.short)
+  const list = random.shuffle([...words, ...terms]).join('; ')
+  return { user: `Repeat:\n${list}`, assistant: list }
+}
+
+function asked({ prompt }: GeneratedPair, questions: readonly Question[]): CorpusDocument {
+  return {
+    user: [prompt.user, 'Questions:', ...questions.map(({ ask }, i) => `${i + 1}. ${ask}`)].join('\n'),
+    assistant: questions.map(({ answer }, i) => `${i + 1}. ${answer}`).join('\n'),
+  }
 }
 
 const VERDICT: Record<Status, string> = { met: 'Yes', partly: 'In part', notMet: 'No' }
@@ -57,5 +67,11 @@ function aboutLists({ prompt, assessment }: GeneratedPair): Question[] {
     { ask: 'What is nice to have?', answer: `${shorts('nice') || 'Nothing'}.` },
     { ask: 'Which skills are listed?', answer: `${line('Skills') ?? 'None'}.` },
     { ask: 'What is the job?', answer: `${line('Job')}.` },
+    { ask: 'What does the profile say first?', answer: `${line('Profile')}.` },
+    { ask: 'What work was done?', answer: `${line('Work') ?? 'None'}.` },
+    { ask: 'What was shown?', answer: `${line('Shown') ?? 'Nothing'}.` },
+    { ask: 'Which degrees are there?', answer: `${line('Degree') ?? 'None'}.` },
+    { ask: 'Which languages are spoken?', answer: `${line('Languages') ?? 'None'}.` },
+    { ask: 'Which certificates are there?', answer: `${line('Certificates') ?? 'None'}.` },
   ]
 }

@@ -37,12 +37,13 @@ export function htmlToText(html: string): string {
   return normalise(decodeEntities(text))
 }
 
-/** Line ends, spaces and invisible characters made uniform; at most one empty line in a row. */
+/** Line ends, spaces and invisible characters made uniform; at most eight spaces and one empty line in a row. */
 export function normalise(text: string): string {
   return text
     .replace(/\r\n?/g, '\n')
     .replace(/\u200b|\u200c|\u200d|\ufeff|\u00ad/g, '')
-    .replace(/[\u00a0\u2007\u202f\t]/g, ' ')
+    .replace(/[^\S\n]/g, ' ')
+    .replace(/ {9,}/g, ' '.repeat(8)) // patterns further on take time quadratic in the length of a run
     .replace(/[ ]+$/gm, '')
     .replace(/\n{3,}/g, '\n\n')
     .trim()
