@@ -11,7 +11,7 @@ export interface ServerOptions {
   maxQueue?: number
   /** Seconds after which a client that was turned away may try again; default 1. */
   retryAfter?: number
-  /** Bytes of a request; default 256 KiB. */
+  /** Bytes of a request, all of which are parsed on the event loop; default 64 KiB, several times a long post and profile. */
   bodyLimit?: number
   /** Most tokens of an explanation, and what is generated unless a request asks for less; default 256. */
   maxTokens?: number
@@ -59,7 +59,7 @@ export function createServer(service: FitService, options: ServerOptions = {}): 
     if (!Number.isInteger(value) || value < 1)
       throw new ArgumentError(`createServer: ${name} is ${value}; give an integer of 1 or more`)
   const app = Fastify({
-    bodyLimit: options.bodyLimit ?? 256 * 1024,
+    bodyLimit: options.bodyLimit ?? 64 * 1024,
     logger: options.logger ?? false,
     return503OnClosing: false, // the gate says it with a code
     schemaErrorFormatter: bodyError,
