@@ -1,0 +1,108 @@
+import { attention as attend } from '../lib/ops/attention.js'
+import type { Device } from '../lib/tensor/device.js'
+import { gradOf, Tape } from '../lib/tensor/tape.js'
+import type { FloatDType } from '../lib/tensor/tensor.js'
+import type { Bench, BenchContext } from './support/bench.js'
+import type { Ceilings } from './support/ceilings.js'
+import { randomTensor } from './support/data.js'
+import { opContender } from './support/measure.js'
+import type { Peer } from './support/peer.js'
+import type { Row } from './support/table.js'
+import { LENGTHS } from './trainStep.js'
+
+interface Case {
+  label: string
+  lengths: readonly number[]
+  backward: boolean
+  headline?: boolean
+}
+
+const equal = (sequences: number, length: number) => Array.from({ length: sequences }, () => length)
+
+const CASES: readonly Case[] = [
+  { label: '16 x 512', lengths: equal(16, 512), backward: false, headline: true },
+  { label: '64 x 128', lengths: equal(64, 128), backward: false },
+  { label: '1 x 4096', lengths: [4096], backward: false },
+  { label: '16 of 76 to 506', lengths: LENGTHS, backward: false },
+  { label: '16 x 512', lengths: equal(16, 512), backward: true, headline: true },
+  { label: '16 of 76 to 506', lengths: LENGTHS, backward: true },
+]
+
+const TINY: readonly Case[] = [
+  { label: '2 x 9', lengths: [9, 9], backward: false },
+  { label: '5 and 9', lengths: [5, 9], backward: true },
+]
+
+const HEADS = { heads: 14, kvHeads: 2, headDim: 64 }
+
+/** Causal attention with the heads of Qwen2.5-0.5B over packed sequences. */
+export const attention: Bench = {
+  name: 'attention',
+  summary: 'causal attention of Qwen2.5-0.5B over packed sequences, forward and backward',
+  async run(context) {
+    const ceilings = context.ceilings()
+    const device = context.device()
+    const peer = context.peer('attention.py')
+    const rows: Row[] = []
+    try {
+      for (const dtype of ['float32', 'bfloat16'] as const)
+        for (const c of context.tiny ? TINY : CASES) rows.push(await measure(context, device, peer, ceilings, c, dtype))
+    } finally {
+      await peer?.close()
+      await device.close()
+    }
+    return {
+      name: 'attention',
+      title: 'Attention: 14 query heads, 2 key heads of 64, causal, sequences x length, median',
+      ceiling: 'multiply-adds from registers alone; only visible pairs of query and key count as work',
+      rows,
+      notes: ['PyTorch: scaled_dot_product_attention, padded to the longest sequence where lengths differ.'],
+    }
+  },
+}
+
+async function measure(
+  context: BenchContext,
+  device: Device,
+  peer: Peer | null,
+  ceilings: Ceilings | null,
+  { label, lengths, backward, headline }: Case,
+  dtype: FloatDType,
+): Promise<Row> {
+  const { heads, kvHeads, headDim } = HEADS
+  const cu = [0]
+  for (const n of lengths) cu.push(cu.at(-1)! + n)
+  const tokens = cu.at(-1)!
+  const q = randomTensor(device, [tokens, heads * headDim], dtype)
+  const k = randomTensor(device, [tokens, kvHeads * headDim], dtype)
+  const v = randomTensor(device, [tokens, kvHeads * headDim], dtype)
+  const dout = randomTensor(device, [tokens, heads * headDim], dtype)
+  const cuSeqlens = device.tensor(Int32Array.from(cu))
+  const inputs = { q, k, v, cuSeqlens, maxSeqlen: Math.max(...lengths), causal: true, ...HEADS }
+  if (backward)
+    for (const t of [q, k, v]) {
+      t.requiresGrad = true
+      gradOf(t)
+    }
+  const enqueue = () => {
+    using _scope = device.scope()
+    if (!backward) return void attend(inputs)
+    using tape = new Tape(device)
+    tape.backward(attend(inputs), dout)
+  }
+  const timing = await context.race(await opContender(device, enqueue), peer, { lengths, dtype, backward, ...HEADS })
+  for (const t of [q, k, v, dout, cuSeqlens]) {
+    t.grad?.dispose()
+    t.dispose()
+  }
+  const pairs = lengths.reduce((n, length) => n + (length * (length + 1)) / 2, 0)
+  // Forward: two products of 2 headDim operations a pair; backward: five more.
+  const flops = pairs * heads * headDim * 2 * (backward ? 7 : 2)
+  return context.row(`${backward ? 'forward + backward' : 'forward'} ${label}, ${dtype}`, timing, {
+    unit: 'GFLOP/s',
+    better: 'higher',
+    figure: (seconds) => flops / seconds / 1e9,
+    ceiling: ceilings?.peak[dtype],
+    headline,
+  })
+}

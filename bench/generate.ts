@@ -1,0 +1,133 @@
+import { Engine } from '../lib/generate/engine.js'
+import type { Qwen2 } from '../lib/models/qwen2.js'
+import type { FloatDType } from '../lib/tensor/tensor.js'
+import type { Bench, BenchContext } from './support/bench.js'
+import type { Ceilings } from './support/ceilings.js'
+import { type ModelShape, randomIds, randomQwen2 } from './support/data.js'
+import { type Contender, now } from './support/measure.js'
+import type { Row } from './support/table.js'
+
+interface Setting {
+  shape: ModelShape
+  batches: readonly number[]
+  prompt: number
+  tokens: number
+}
+
+const FULL: Setting = {
+  shape: {
+    hiddenSize: 512,
+    layers: 8,
+    heads: 8,
+    kvHeads: 2,
+    intermediateSize: 1536,
+    vocabSize: 32_768,
+    maxPositionEmbeddings: 4096,
+  },
+  batches: [1, 8],
+  prompt: 512,
+  tokens: 32,
+}
+const TINY: Setting = {
+  shape: { ...FULL.shape, hiddenSize: 32, layers: 1, heads: 2, intermediateSize: 48, vocabSize: 61 },
+  batches: [2],
+  prompt: 5,
+  tokens: 3,
+}
+
+/** Greedy generation through the engine that serves. */
+export const generate: Bench = {
+  name: 'generate',
+  summary: 'prefill and decoding of a small model through the engine, one sequence and eight',
+  async run(context) {
+    const ceilings = context.ceilings()
+    const setting = context.tiny ? TINY : FULL
+    const device = context.device()
+    const rows: Row[] = []
+    try {
+      for (const dtype of ['bfloat16', 'float32'] as const) {
+        using model = randomQwen2(device, setting.shape, dtype)
+        for (const batch of setting.batches)
+          for (const mode of ['prefill', 'decode'] as const)
+            rows.push(await measure(context, model, ceilings, setting, { dtype, batch, mode }))
+      }
+    } finally {
+      await device.close()
+    }
+    const { shape, prompt, tokens } = setting
+    return {
+      name: 'generate',
+      title: `Generation: hidden ${shape.hiddenSize}, ${shape.layers} layers, vocabulary ${shape.vocabSize}, prompts of ${prompt} tokens, ${tokens} new ones, greedy, median`,
+      ceiling: 'the read bandwidth, were the weights read once a token (decoding of one sequence)',
+      rows,
+      notes: [
+        'Tokens of all sequences together. PyTorch: transformers with a dynamic cache, its forward called token by token.',
+      ],
+    }
+  },
+}
+
+interface Case {
+  dtype: FloatDType
+  batch: number
+  mode: 'prefill' | 'decode'
+}
+
+async function measure(
+  context: BenchContext,
+  model: Qwen2,
+  ceilings: Ceilings | null,
+  { shape, prompt, tokens }: Setting,
+  { dtype, batch, mode }: Case,
+): Promise<Row> {
+  const peer = context.peer('generate.py', 'transformers')
+  const ours = engineContender(model, batch, prompt, tokens, mode)
+  try {
+    const timing = await context.race(ours, peer, { model: shape, mode, batch, prompt, tokens, dtype })
+    const made = batch * (mode === 'prefill' ? prompt : tokens)
+    let weightBytes = 0
+    for (const t of model.parameters.values()) weightBytes += t.bytes
+    const alone = mode === 'decode' && batch === 1
+    return context.row(`${mode}, ${batch} ${batch === 1 ? 'sequence' : 'sequences'}, ${dtype}`, timing, {
+      unit: 'tokens/s',
+      better: 'higher',
+      figure: (seconds) => made / seconds,
+      ceiling: ceilings && alone ? (ceilings.read * 1e9) / weightBytes : null,
+      headline: dtype === 'bfloat16',
+    })
+  } finally {
+    await peer?.close()
+  }
+}
+
+/** Seconds of the prefill of all prompts, or of the decoding after it. */
+function engineContender(model: Qwen2, batch: number, prompt: number, tokens: number, mode: Case['mode']): Contender {
+  const prompts = Array.from({ length: batch }, (_, i) => randomIds(prompt, model.config.vocabSize, i))
+  const once = async () => {
+    const steps: number[] = []
+    using engine = new Engine(model, {
+      cacheTokens: batch * (prompt + tokens + 64),
+      maxPrefillTokens: batch * prompt,
+      onStep: () => steps.push(now()),
+    })
+    const started = now()
+    const maxTokens = mode === 'prefill' ? 1 : tokens + 1
+    await Promise.all(
+      prompts.map(async (ids) => {
+        for await (const _token of engine.generate(ids, { maxTokens, stop: [], temperature: 0 }));
+      }),
+    )
+    return mode === 'prefill' ? steps[0]! - started : steps.at(-1)! - steps[0]!
+  }
+  return {
+    async warm() {
+      await once()
+      return once()
+    },
+    async sample(seconds) {
+      const samples: number[] = []
+      for (const until = now() + seconds; samples.length === 0 || now() < until; ) samples.push(await once())
+      return samples
+    },
+  }
+}

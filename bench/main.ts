@@ -1,0 +1,98 @@
+import { writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { attention } from './attention.js'
+import { distillHead } from './distillHead.js'
+import { generate } from './generate.js'
+import { matmul } from './matmul.js'
+import { open } from './open.js'
+import { rowwise } from './rowwise.js'
+import { type Bench, BenchContext } from './support/bench.js'
+import { findPython, type Python } from './support/python.js'
+import { heading, readmeBlock, report, rewriteBlock } from './support/report.js'
+import { root } from './support/root.js'
+import { losses, type Table, text } from './support/table.js'
+import { trainStep } from './trainStep.js'
+
+const BENCHES: readonly Bench[] = [open, matmul, rowwise, attention, distillHead, trainStep, generate]
+
+const HELP = `npm run bench -- [names] [options]
+
+${BENCHES.map((b) => `  ${b.name.padEnd(12)} ${b.summary}`).join('\n')}
+
+  --peers         also run the same in PyTorch, both sides in turn
+  --python PATH   Python of the peers, with torch, transformers and safetensors (default python3); implies --peers
+  --threads N     threads of both sides (default LANTERN_THREADS, else all processors)
+  --quick         short turns: a look, not a measurement
+  --json FILE     write all figures, with machine and versions
+  --readme        rewrite the figures in README.md
+`
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    peers: { type: 'boolean', default: false },
+    python: { type: 'string' },
+    threads: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    json: { type: 'string' },
+    readme: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+async function main(): Promise<void> {
+  if (values.help) return void process.stdout.write(HELP)
+  const unknown = positionals.filter((name) => !BENCHES.some((b) => b.name === name))
+  if (unknown.length > 0) fail(`there is no bench '${unknown[0]}'; use ${BENCHES.map((b) => b.name).join(', ')}`)
+  const threads = Number(values.threads ?? process.env.LANTERN_THREADS ?? availableParallelism())
+  const omissions: string[] = []
+  const say = (line: string) => {
+    if (omissions.includes(line)) return
+    omissions.push(line)
+    console.error(line)
+  }
+  const context = new BenchContext({
+    threads,
+    python: peersPython(say),
+    effort: values.quick ? { rounds: 1, seconds: 0.1, slow: 1 } : { rounds: 5, seconds: 0.4, slow: 12 },
+    tiny: false,
+    say,
+  })
+  const tables: Table[] = []
+  for (const bench of BENCHES) {
+    if (positionals.length > 0 && !positionals.includes(bench.name)) continue
+    const table = await bench.run(context)
+    tables.push(table)
+    console.log(text(table))
+  }
+  const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...shown(process.argv.slice(2))] : [])].join(
+    ' ',
+  )
+  const found = report({ command, ceilings: context.known, tables, omissions }, threads, context.python)
+  console.log(heading(found))
+  const lost = tables.flatMap((t) => t.rows.filter((row) => losses(row) !== '').map((row) => `${t.name}: ${row.case}`))
+  console.log(lost.length === 0 ? 'No figure loses.' : `${lost.length} figures lose.`)
+  if (values.json) writeFileSync(values.json, `${JSON.stringify(found, null, 2)}\n`)
+  if (values.readme) rewriteBlock(join(root, 'README.md'), readmeBlock(found))
+}
+
+function peersPython(say: (line: string) => void): Python | null {
+  if (!values.peers && values.python === undefined) return null
+  const python = findPython(values.python ?? 'python3')
+  if (typeof python !== 'string') return python
+  say(`PyTorch is left out: ${python}`)
+  return null
+}
+
+/** The arguments as they make sense elsewhere: without the path of this machine's Python. */
+const shown = (args: readonly string[]): string[] =>
+  args.map((arg, i) => (args[i - 1] === '--python' ? 'PATH' : arg.replace(/^--python=.*/, '--python=PATH')))
+
+function fail(message: string): never {
+  console.error(message)
+  process.exit(2)
+}
+
+await main()

@@ -1,0 +1,31 @@
+import { spawnSync } from 'node:child_process'
+
+/** A Python with PyTorch. */
+export interface Python {
+  path: string
+  python: string
+  torch: string
+  /** Null when it is not installed: the peers that need it are left out. */
+  transformers: string | null
+  safetensors: string | null
+}
+
+const PROBE = `
+import importlib, json, platform
+def version(name):
+    try: return importlib.import_module(name).__version__
+    except ImportError: return None
+print(json.dumps({'python': platform.python_version(), **{n: version(n) for n in ('torch', 'transformers', 'safetensors')}}))
+`
+
+/** Looks at a Python. Returns it, or why it is of no use. */
+export function findPython(path: string): Python | string {
+  const probe = spawnSync(path, ['-c', PROBE], { encoding: 'utf8', timeout: 120_000 })
+  if (probe.error) return `${path} does not run (${probe.error.message}); name one that has torch with --python PATH`
+  if (probe.status !== 0)
+    return `${path} fails (${probe.stderr.trim().split('\n').at(-1)}); name another with --python PATH`
+  const found = JSON.parse(probe.stdout) as Omit<Python, 'path' | 'torch'> & { torch: string | null }
+  if (found.torch === null)
+    return `${path} (Python ${found.python}) has no torch; install it there (pip install torch transformers safetensors) or name another with --python PATH`
+  return { ...found, torch: found.torch, path }
+}

@@ -1,0 +1,101 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { cpus, platform, release, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { Device } from '../../lib/tensor/device.js'
+import type { Ceilings } from './ceilings.js'
+import type { Python } from './python.js'
+import { root } from './root.js'
+import { losses, markdown, number, type Table } from './table.js'
+
+/** Everything that a run found out, as `--json` writes it. */
+export interface Report {
+  command: string
+  date: string
+  machine: {
+    processor: string
+    instructionSet: string
+    threads: number
+    hardwareThreads: number
+    memoryGiB: number
+    system: string
+  }
+  versions: Record<string, string | null>
+  ceilings: Ceilings | null
+  tables: Table[]
+  /** What could not be measured, and why. */
+  omissions: string[]
+}
+
+/** Gathers machine and versions around the tables of a run. */
+export function report(
+  of: Pick<Report, 'command' | 'ceilings' | 'tables' | 'omissions'>,
+  threads: number,
+  python: Python | null,
+): Report {
+  const { processor, instructionSet, hardwareThreads, compiler } = Device.describe()
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
+  const commit = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' })
+  return {
+    command: of.command,
+    date: new Date().toISOString(),
+    machine: {
+      processor: processor || cpus()[0]?.model || 'unknown',
+      instructionSet,
+      threads,
+      hardwareThreads,
+      memoryGiB: Math.round(totalmem() / 2 ** 30),
+      system: `${platform()} ${release()}`,
+    },
+    versions: {
+      lantern: version,
+      commit: commit.status === 0 ? commit.stdout.trim() : null,
+      node: process.versions.node,
+      compiler,
+      python: python?.python ?? null,
+      torch: python?.torch ?? null,
+      transformers: python?.transformers ?? null,
+    },
+    ceilings: of.ceilings,
+    tables: of.tables,
+    omissions: of.omissions,
+  }
+}
+
+/** Machine and versions in a line. */
+export function heading({ date, machine, versions, ceilings }: Report): string {
+  const { processor, instructionSet, threads, memoryGiB } = machine
+  const peer = versions.torch ? `, PyTorch ${versions.torch}, transformers ${versions.transformers ?? 'none'}` : ''
+  const most = ceilings
+    ? ` Ceilings: ${number(ceilings.peak.float32)} GFLOP/s float32, ${number(ceilings.peak.bfloat16)} bfloat16, ${number(ceilings.read)} GB/s.`
+    : ''
+  return `${processor}, ${threads} threads, ${memoryGiB} GiB, ${instructionSet} kernels; Node ${versions.node}${peer}; ${date.slice(0, 10)}.${most}`
+}
+
+/** The README's block of a report. */
+export function readmeBlock(of: Report): string {
+  const lost = of.tables.flatMap((table) => table.rows).filter((row) => losses(row) !== '').length
+  const all = of.tables.reduce((n, table) => n + table.rows.length, 0)
+  return [
+    `Made by \`${of.command}\`, both sides in turn in the same run. ${heading(of)}`,
+    '',
+    `${all} figures were measured; ${lost === 0 ? 'none of them loses' : `${lost} of them lose to PyTorch or miss their goal, and all of those are listed`}.`,
+    '',
+    ...of.tables.map(markdown).filter((block) => block !== ''),
+    ...of.omissions.map((line) => `Not measured: ${line}.`),
+  ]
+    .join('\n')
+    .trimEnd()
+}
+
+const START = '<!-- bench:start -->'
+const END = '<!-- bench:end -->'
+
+/** Replaces what is between the markers of a Markdown file. @throws Error when they are not there, in order */
+export function rewriteBlock(path: string, block: string): void {
+  const markdownText = readFileSync(path, 'utf8')
+  const [from, to] = [markdownText.indexOf(START), markdownText.indexOf(END)]
+  if (from < 0 || to < from)
+    throw new Error(`${path} has no lines ${START} and ${END}; add them where the figures are to go`)
+  writeFileSync(path, `${markdownText.slice(0, from + START.length)}\n${block}\n${markdownText.slice(to)}`)
+}
