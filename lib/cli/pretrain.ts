@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { languageModelling } from '../distill/objectives.js'
 import { writeFileAtomic } from '../files.js'
-import { type CorpusDocument, corpusDocuments } from '../fit/corpus.js'
+import { type CorpusDocument, corpusDocuments, repetitionDocuments } from '../fit/corpus.js'
 import { generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
 import { randomWeights } from '../models/initialise.js'
@@ -36,6 +36,7 @@ interface PretrainOptions {
   intermediate: number
   tokenizer?: string
   from?: string
+  corpus: 'lists' | 'all'
   resume: boolean
 }
 
@@ -59,6 +60,11 @@ export function pretrainCommand(program: Command): void {
     .option('--kv-heads <n>', 'key and value heads', number, 2)
     .option('--intermediate <n>', 'size of the SwiGLU layer', number, 768)
     .option('--tokenizer <folder>', 'take the tokenizer of this model folder instead of training one')
+    .addOption(
+      new Option('--corpus <kind>', 'lists: only lists to repeat, which teach to copy; all: the whole corpus')
+        .choices(['lists', 'all'])
+        .default('all'),
+    )
     .option('--from <folder>', 'go on from this model, with its shape and tokenizer, instead of fresh weights')
     .option('--resume', 'go on from the newest checkpoint', false)
     .action(pretrain)
@@ -69,7 +75,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   const tokenizerFolder = o.from ?? o.tokenizer
   const signal = interruptible()
   const device = Device.open()
-  const documents = [...corpus(o.seed, o.pairs)]
+  const documents = [...corpus(o)]
   console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
   const tokenizer = tokenizerFolder
     ? await Tokenizer.fromFolder(tokenizerFolder)
@@ -130,8 +136,9 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   await device.close()
 }
 
-function* corpus(seed: number, pairs: number): Generator<CorpusDocument> {
-  for (const pair of generatePairs({ seed: `pretrain/${seed}`, count: pairs })) yield* corpusDocuments(pair)
+function* corpus({ seed, pairs, corpus }: PretrainOptions): Generator<CorpusDocument> {
+  const documents = corpus === 'lists' ? repetitionDocuments : corpusDocuments
+  for (const pair of generatePairs({ seed: `pretrain/${seed}`, count: pairs })) yield* documents(pair)
 }
 
 async function trainTokenizer(

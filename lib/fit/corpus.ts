@@ -24,6 +24,12 @@ export function corpusDocuments(pair: GeneratedPair): CorpusDocument[] {
   return documents
 }
 
+/** Lists to repeat and nothing else, four of a pair: what a model learns to copy from before it can look anything up. */
+export function repetitionDocuments(pair: GeneratedPair): CorpusDocument[] {
+  const random = new Random(`repeat/${pair.id}`)
+  return Array.from({ length: 4 }, () => repetition(pair, random))
+}
+
 /** A random list of words, and the same list again: nothing but copying predicts it. */
 function repetition({ jobText, assessment }: GeneratedPair, random: Random): CorpusDocument {
   const words = random.sample(jobText.split(/\s+/), 16)
