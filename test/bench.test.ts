@@ -8,11 +8,11 @@ import { generate } from '../bench/generate.js'
 import { matmul } from '../bench/matmul.js'
 import { open } from '../bench/open.js'
 import { rowwise } from '../bench/rowwise.js'
-import { BenchContext, plainRow } from '../bench/support/bench.js'
+import { BenchContext } from '../bench/support/bench.js'
 import { alternate, contender, timing } from '../bench/support/measure.js'
 import { findPython } from '../bench/support/python.js'
 import { readmeBlock, report, rewriteBlock } from '../bench/support/report.js'
-import { losses, markdown, type Row, ratio, type Table, text } from '../bench/support/table.js'
+import { losses, markdown, plainRow, type Row, ratio, type Table, text } from '../bench/support/table.js'
 import { trainStep } from '../bench/trainStep.js'
 
 const effort = { rounds: 1, seconds: 0.005, slow: 10 }

@@ -125,13 +125,3 @@ export class BenchContext {
     }
   }
 }
-
-/** A row of a figure that is no time. */
-export function plainRow(
-  name: string,
-  unit: Unit,
-  values: { ours: number; theirs?: number | null; goal?: Goal; headline?: boolean },
-): Row {
-  const { ours, theirs = null, goal = {}, headline = false } = values
-  return { case: name, unit, better: 'lower', ours, theirs, share: null, goal, headline }
-}

@@ -41,6 +41,16 @@ export interface Table {
   notes: string[]
 }
 
+/** A row of a figure that is no time. */
+export function plainRow(
+  name: string,
+  unit: Unit,
+  values: { ours: number; theirs?: number | null; goal?: Goal; headline?: boolean },
+): Row {
+  const { ours, theirs = null, goal = {}, headline = false } = values
+  return { case: name, unit, better: 'lower', ours, theirs, share: null, goal, headline }
+}
+
 /** Differences below this are the noise between repeats. */
 const EVEN = 0.03
 
