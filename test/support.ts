@@ -52,4 +52,5 @@ export const TOLERANCE = { float32: 2e-5, bfloat16: 1e-2 } as const
 export const FLOATS = ['float32', 'bfloat16'] as const
 
 /** Inputs of a dtype: what the device will see, as float32. */
-export const asStored = (x: Float32Array, dtype: 'float32' | 'bfloat16'): Float32Array => (dtype === 'bfloat16' ? roundBf16(x) : x)
+export const asStored = (x: Float32Array, dtype: 'float32' | 'bfloat16'): Float32Array =>
+  dtype === 'bfloat16' ? roundBf16(x) : x

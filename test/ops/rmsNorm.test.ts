@@ -68,10 +68,16 @@ describe.each(FLOATS)('rmsNorm %s', (dtype) => {
     const dyData = asStored(normal(7, rows * cols), dtype)
     tape.backward(second.y, device.tensor(dyData, [rows, cols], dtype))
 
-    const h1 = asStored(a.map((v, i) => v + b[i]!), dtype)
+    const h1 = asStored(
+      a.map((v, i) => v + b[i]!),
+      dtype,
+    )
     const r1 = reference(h1, w, new Float32Array(h1.length), null)
     const y1 = asStored(Float32Array.from(r1.y), dtype)
-    const h2 = asStored(y1.map((v, i) => v + h1[i]!), dtype)
+    const h2 = asStored(
+      y1.map((v, i) => v + h1[i]!),
+      dtype,
+    )
     const r2 = reference(h2, w, dyData, null)
     const d2 = Float32Array.from(r2.dh)
     const back = reference(h1, w, d2, d2)
