@@ -28,7 +28,7 @@ export async function answer(
     emit(decoder.flush())
     return text
   }
-  return Promise.all(questions.map(one))
+  return await Promise.all(questions.map(one)) // not without await: model and engine are disposed of on return
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -36,6 +36,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const device = Device.open()
   const signal = AbortSignal.timeout(60_000)
   const answers = await answer(device, folder, questions, { signal })
-  questions.forEach((question, i) => console.log(`${question}\n${answers[i]}\n`))
+  for (const [i, question] of questions.entries()) console.log(`${question}\n${answers[i]}\n`)
   await device.close()
 }

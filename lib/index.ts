@@ -34,7 +34,7 @@ export { loadConfig, parseConfig } from './config/config.js'
 // Tensors: a device with one ordered stream, memory by scopes, gradients by a tape.
 
 export { Device, type DeviceOptions, type LaunchParams } from './tensor/device.js'
-export type { AddonInfo, MemoryStats } from './tensor/native.js'
+export type { AddonInfo, KernelTiming, MemoryStats } from './tensor/native.js'
 export type { Scope } from './tensor/scope.js'
 export { gradOf, needsGrad, recording, Tape, type TapeNode } from './tensor/tape.js'
 export { type DType, type FloatDType, narrow, type Shape, Tensor, widen } from './tensor/tensor.js'

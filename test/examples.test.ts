@@ -19,7 +19,9 @@ const path = (name: string) => join(folder, name)
 
 /** The first code block of a language in a Markdown file of the repository. */
 async function block(file: string, language: string): Promise<string> {
-  const found = new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'm').exec(await readFile(join(root, file), 'utf8'))
+  const found = new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'm').exec(
+    await readFile(join(root, file), 'utf8'),
+  )
   if (!found) throw new Error(`${file} has no block of ${language}`)
   return found[1]!
 }
@@ -102,7 +104,7 @@ describe('README.md', () => {
       .replace('runs/demo/classifier/model', path('classifier'))
     expect(tiny.split(folder)).toHaveLength(3)
     const lines = await run(tiny)
-    expect(lines[0]).toMatch(/^(low|medium|high) \{ low: [\d.]+, medium: [\d.]+, high: [\d.]+ \}$/)
+    expect(lines[0]).toMatch(/^(low|medium|high) \{\s+low: [\d.]+,\s+medium: [\d.]+,\s+high: [\d.]+\s+\}$/)
   })
 
   it('names files and commands that exist', async () => {
@@ -126,8 +128,19 @@ describe('docs/training.md', () => {
     const printed = vi.spyOn(console, 'log').mockImplementation(() => {})
     const program = new Command().exitOverride()
     distillCommand(program)
-    const folders = ['--model', path('student'), '--teacher', path('teacher'), '--data', path('data'), '--out', path('run')]
-    await program.parseAsync(['distill', '--config', config, ...folders, '--steps', '1', '--batch-size', '2'], { from: 'user' })
+    const folders = [
+      '--model',
+      path('student'),
+      '--teacher',
+      path('teacher'),
+      '--data',
+      path('data'),
+      '--out',
+      path('run'),
+    ]
+    await program.parseAsync(['distill', '--config', config, ...folders, '--steps', '1', '--batch-size', '2'], {
+      from: 'user',
+    })
     printed.mockRestore()
     const model = JSON.parse(await readFile(join(path('run'), 'model/made-with.json'), 'utf8'))
     expect(model.settings.distill.divergence).toBe('jensenShannon')
