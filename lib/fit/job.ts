@@ -59,7 +59,7 @@ const ownJob = z.object({
 
 /**
  * Reads a job post.
- * @param input schema.org JobPosting JSON-LD (an object, an array or an @graph that contains one), our own JSON
+ * @param input schema.org JobPosting JSON-LD (an object, an array or an `@graph` that contains one), our own JSON
  *   (`title`, `requirements` of strings or `{text, kind}`), either of them as a string, or the post as plain text or HTML
  * @throws InputError when the input is empty, not valid JSON, fits neither schema, or asks for nothing that can be read
  */

@@ -30,7 +30,7 @@ export type Requirement = {
   years?: number
   /** Area of work the years are asked for; without it, any work counts. */
   area?: string
-  /** Rank of the degree in {@link degreeLevels}; -1 when any degree will do. */
+  /** Rank of the degree in degreeLevels; -1 when any degree will do. */
   degree?: number
   /** Field of study. */
   subject?: string

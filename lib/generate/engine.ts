@@ -292,6 +292,7 @@ export class Engine {
     }
   }
 
+  /** As `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -96,6 +96,7 @@ export class ModelFolder {
     for (const file of this.#files) file.close()
   }
 
+  /** As `close`, for `using`. */
   [Symbol.dispose](): void {
     this.close()
   }

@@ -55,7 +55,7 @@ export class Qwen2 {
   readonly #norm: Tensor
   readonly #rope: Tensor
   readonly #classifier: { dense: Tensor | null; denseBias: Tensor | null; score: Tensor } | null
-  /** [vocabSize, hiddenSize]: the head's weight, which is the embedding where tied. */
+  /** The head's weight [vocabSize, hiddenSize], which is the embedding where tied. */
   readonly headWeight: Tensor
 
   constructor(device: Device, config: DecoderConfig, source: WeightSource, dtype: FloatDType = 'float32') {
@@ -192,6 +192,7 @@ export class Qwen2 {
     this.#rope.dispose()
   }
 
+  /** As `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -117,6 +117,7 @@ export class SafetensorsFile {
     if (--this.#storage.users === 0) this.#storage.release()
   }
 
+  /** As `close`, for `using`. */
   [Symbol.dispose](): void {
     this.close()
   }

@@ -47,7 +47,7 @@ export interface DistillLoss extends HeadOptions, DivergenceOptions {
 
 /** What a head returns. */
 export interface HeadLoss {
-  /** [1]: scale * sum over valid tokens of lambdaSft * CE + lambdaKd * divergence. Back-propagate from it with a gradient of 1. */
+  /** Of shape [1]: scale * sum over valid tokens of lambdaSft * CE + lambdaKd * divergence. Back-propagate from it with a gradient of 1. */
   loss: Tensor
   /**
    * float32 [5], sums over valid tokens, not scaled: cross entropy; divergence (without temperature squared); the teacher's entropy at the

@@ -17,7 +17,8 @@ export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
 /**
  * The residual addition and the norm after it in one pass: sum = x + residual, y = rmsNorm(sum).
  *
- * @param x, residual [..., hiddenSize] of one dtype
+ * @param x [..., hiddenSize]
+ * @param residual as x, of its shape and dtype
  * @returns sum and y, of x's shape and dtype
  * @throws ShapeError when the shapes differ
  */

@@ -6,7 +6,8 @@ import { checkAlike, floatCode } from './check.js'
 /**
  * SwiGLU: y = silu(gate) * up, silu(x) = x * sigmoid(x) (arXiv 2002.05202).
  *
- * @param gate, up [..., intermediateSize] of one dtype
+ * @param gate [..., intermediateSize]
+ * @param up as gate, of its shape and dtype
  * @returns y of the same shape and dtype
  * @throws ShapeError or DTypeError when gate and up are not alike
  */

@@ -30,6 +30,7 @@ export class Scope {
     return tensor
   }
 
+  /** Closes the scope and disposes of what it still owns. */
   [Symbol.dispose](): void {
     this.#close(this)
     for (const t of this.#tensors) t.dispose()

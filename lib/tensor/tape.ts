@@ -91,6 +91,7 @@ export class Tape {
     for (const t of node.saved ?? []) t?.dispose()
   }
 
+  /** Stops recording and gives back what no backward pass has. */
   [Symbol.dispose](): void {
     if (this.device.tape === this) this.device.tape = this.#outer
     for (const node of this.#nodes) {

@@ -149,6 +149,7 @@ export class Tensor {
     if (--storage.users === 0) storage.release()
   }
 
+  /** As `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

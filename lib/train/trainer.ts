@@ -79,7 +79,9 @@ export interface TrainState {
 
 /** What the trainer tells while it runs. Returned promises are awaited. */
 export interface TrainListener {
+  /** After every optimiser step. */
   onStep?(report: StepReport): void | Promise<void>
+  /** After every validation. */
   onEval?(report: EvalReport): void | Promise<void>
   /** Save the run as it stands. `best`: the last validation was the best so far. */
   onCheckpoint?(state: TrainState, why: 'interval' | 'best' | 'end' | 'interrupted'): void | Promise<void>
