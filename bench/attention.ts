@@ -1,4 +1,6 @@
 import { attention as attend } from '../lib/ops/attention.js'
+import { pagedAttention } from '../lib/ops/pagedAttention.js'
+import { Random } from '../lib/random.js'
 import type { Device } from '../lib/tensor/device.js'
 import { gradOf, Tape } from '../lib/tensor/tape.js'
 import type { FloatDType } from '../lib/tensor/tensor.js'
@@ -33,12 +35,20 @@ const TINY: readonly Case[] = [
   { label: '5 and 9', lengths: [5, 9], backward: true },
 ]
 
+/** Sequences and the context of each, in decoding over a paged cache. */
+const PAGED = [
+  [1, 4096],
+  [64, 4096],
+] as const
+const TINY_PAGED = [[2, 32]] as const
+
 const HEADS = { heads: 14, kvHeads: 2, headDim: 64 }
 
 /** Causal attention with the heads of Qwen2.5-0.5B over packed sequences. */
 export const attention: Bench = {
   name: 'attention',
-  summary: 'causal attention of Qwen2.5-0.5B over packed sequences, forward and backward',
+  summary:
+    'causal attention of Qwen2.5-0.5B over packed sequences, forward and backward, and decoding over a paged cache',
   async run(context) {
     const ceilings = context.ceilings()
     const device = context.device()
@@ -47,6 +57,9 @@ export const attention: Bench = {
     try {
       for (const dtype of ['float32', 'bfloat16'] as const)
         for (const c of context.tiny ? TINY : CASES) rows.push(await measure(context, device, peer, ceilings, c, dtype))
+      for (const dtype of ['float32', 'bfloat16'] as const)
+        for (const sizes of context.tiny ? TINY_PAGED : PAGED)
+          rows.push(await paged(context, device, ceilings, sizes, dtype))
     } finally {
       await peer?.close()
       await device.close()
@@ -54,9 +67,12 @@ export const attention: Bench = {
     return {
       name: 'attention',
       title: 'Attention: 14 query heads, 2 key heads of 64, causal, sequences x length, median',
-      ceiling: 'multiply-adds from registers alone; only visible pairs of query and key count as work',
+      ceiling:
+        'multiply-adds from registers alone, where only visible pairs of query and key count as work; decoding: of the read bandwidth (keys and values)',
       rows,
-      notes: ['PyTorch: scaled_dot_product_attention, padded to the longest sequence where lengths differ.'],
+      notes: [
+        'PyTorch: scaled_dot_product_attention, padded to the longest sequence where lengths differ; it has no paged cache.',
+      ],
     }
   },
 }
@@ -104,5 +120,37 @@ async function measure(
     figure: (seconds) => flops / seconds / 1e9,
     ceiling: ceilings?.peak[dtype],
     headline,
+  })
+}
+
+const BLOCK = 16 // tokens of a block of the cache
+const CACHED = 2 ** 26 // bytes that a cache may hold: less is no measure of memory
+
+/** One new token of every sequence over a cache whose blocks lie anywhere. */
+async function paged(
+  context: BenchContext,
+  device: Device,
+  ceilings: Ceilings | null,
+  [sequences, length]: readonly [number, number],
+  dtype: FloatDType,
+): Promise<Row> {
+  const { heads, kvHeads, headDim } = HEADS
+  const blocks = length / BLOCK
+  const q = randomTensor(device, [sequences, heads * headDim], dtype)
+  const kCache = randomTensor(device, [sequences * blocks, BLOCK, kvHeads, headDim], dtype)
+  const vCache = randomTensor(device, [sequences * blocks, BLOCK, kvHeads, headDim], dtype)
+  const places = new Random('blocks').shuffle(Array.from({ length: sequences * blocks }, (_, i) => i))
+  const blockTables = device.tensor(Int32Array.from(places), [sequences, blocks])
+  const contextLens = device.tensor(new Int32Array(sequences).fill(length))
+  const inputs = { q, kCache, vCache, blockTables, contextLens, ...HEADS }
+  const ours = await opContender(device, () => pagedAttention(inputs).dispose())
+  const timing = await context.race(ours, null, {})
+  const bytes = kCache.bytes + vCache.bytes
+  for (const t of [q, kCache, vCache, blockTables, contextLens]) t.dispose()
+  return context.row(`decode ${sequences} x ${length}, ${dtype}`, timing, {
+    unit: 'GB/s',
+    better: 'higher',
+    figure: (seconds) => bytes / seconds / 1e9,
+    ceiling: bytes < CACHED ? null : ceilings?.read,
   })
 }
