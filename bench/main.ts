@@ -25,6 +25,7 @@ ${BENCHES.map((b) => `  ${b.name.padEnd(12)} ${b.summary}`).join('\n')}
   --python PATH   Python of the peers, with torch, transformers and safetensors (default python3); implies --peers
   --threads N     threads of both sides (default LANTERN_THREADS, else all processors)
   --quick         short turns: a look, not a measurement
+  --tiny          sizes that only show that everything runs, peers included
   --json FILE     write all figures, with machine and versions
   --readme        rewrite the figures in README.md
 `
@@ -36,6 +37,7 @@ const { values, positionals } = parseArgs({
     python: { type: 'string' },
     threads: { type: 'string' },
     quick: { type: 'boolean', default: false },
+    tiny: { type: 'boolean', default: false },
     json: { type: 'string' },
     readme: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -46,6 +48,7 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
   const unknown = positionals.filter((name) => !BENCHES.some((b) => b.name === name))
   if (unknown.length > 0) fail(`there is no bench '${unknown[0]}'; use ${BENCHES.map((b) => b.name).join(', ')}`)
+  if (values.readme && values.tiny) fail('--readme needs the real sizes; leave --tiny out')
   const threads = Number(values.threads ?? process.env.LANTERN_THREADS ?? availableParallelism())
   const omissions: string[] = []
   const say = (line: string) => {
@@ -56,8 +59,12 @@ async function main(): Promise<void> {
   const context = new BenchContext({
     threads,
     python: peersPython(say),
-    effort: values.quick ? { rounds: 1, seconds: 0.1, slow: 1 } : { rounds: 5, seconds: 0.4, slow: 12 },
-    tiny: false,
+    effort: values.tiny
+      ? { rounds: 1, seconds: 0.01, slow: 1 }
+      : values.quick
+        ? { rounds: 1, seconds: 0.1, slow: 1 }
+        : { rounds: 5, seconds: 0.4, slow: 12 },
+    tiny: values.tiny,
     say,
   })
   const tables: Table[] = []

@@ -110,8 +110,8 @@ function writeSparse(path: string, shapes: ReadonlyMap<string, readonly number[]
   }
 }
 
-/** Calls before the stream is waited for. */
-const BURST = 200
+/** Calls before the stream is waited for: over before the system gives the processor to somebody else. */
+const BURST = 50
 
 async function callCosts(context: BenchContext): Promise<Row[]> {
   const device = context.device()

@@ -24,7 +24,9 @@ def make(model, mode, batch, prompt, tokens, dtype):
 
     def decode():
         with torch.inference_mode():
-            cache.crop(prompt)
+            made = cache.get_seq_length() - prompt
+            if made > 0:
+                cache.crop(-made)  # a negative number removes so many
             last = ids[:, -1:]
             for _ in range(tokens):
                 last = net(last, past_key_values=cache, use_cache=True).logits[:, -1:].argmax(-1)

@@ -21,7 +21,7 @@ export function measureCeilings(threads: number, seconds: number): Ceilings | st
   if (typeof program !== 'string') return program.problem
   const run = spawnSync(program, [String(threads), String(seconds)], { encoding: 'utf8' })
   if (run.status !== 0)
-    return `the program that measures the machine's ceilings failed: ${run.stderr || run.error?.message}`
+    return `the program that measures the machine's ceilings failed: ${run.stderr || (run.error?.message ?? run.signal)}`
   const { float32, bfloat16, read } = JSON.parse(run.stdout) as Record<string, number>
   return { peak: { float32: float32!, bfloat16: bfloat16! }, read: read! }
 }
