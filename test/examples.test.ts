@@ -114,7 +114,6 @@ describe('README.md', () => {
     expect(named.filter((name) => !(name in scripts))).toEqual([])
     expect(text).toMatch(/<!-- bench:start -->[\s\S]*<!-- bench:end -->/)
     for (const [, link] of text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)) {
-      if (link === 'docs/report.png') continue // checked with the report that it shows
       await expect(readFile(join(root, link!)), link).resolves.toBeDefined()
     }
   })
