@@ -112,6 +112,8 @@ function writeSparse(path: string, shapes: ReadonlyMap<string, readonly number[]
 
 /** Calls before the stream is waited for: over before the system gives the processor to somebody else. */
 const BURST = 50
+/** Bursts until the code is compiled. */
+const WARM_BURSTS = 40
 
 async function callCosts(context: BenchContext): Promise<Row[]> {
   const device = context.device()
@@ -138,12 +140,12 @@ async function callCosts(context: BenchContext): Promise<Row[]> {
     async function callCost(of: BenchContext, name: string, call: () => void): Promise<Row> {
       const samples: number[] = []
       const until = now() + of.options.effort.rounds * of.options.effort.seconds
-      while (samples.length < 5 || now() < until) {
+      for (let burst = 0; burst < WARM_BURSTS + 5 || now() < until; burst++) {
         {
           using _tape = new Tape(device)
           const started = now()
           for (let i = 0; i < BURST; i++) call()
-          samples.push((now() - started) / BURST)
+          if (burst >= WARM_BURSTS) samples.push((now() - started) / BURST)
         }
         await device.synchronize()
       }

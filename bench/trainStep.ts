@@ -65,7 +65,7 @@ export const trainStep: Bench = {
       rows,
       notes: [
         'Tokens without padding. PyTorch: transformers, batches padded on the right; bfloat16 is autocast there, and stored weights and activations with float32 master weights here. ' +
-          'Memory: growth of the resident set beyond the weights (gradients, moments, activations), from before the optimiser was made.',
+          'Memory: growth of the resident set beyond the weights (gradients, moments, activations), from before the optimiser was made; here what was allocated with the workspace, where that is more.',
       ],
     }
   },
@@ -95,6 +95,7 @@ async function measure(
       : languageModelling(student)
     await device.synchronize()
     collectGarbage()
+    device.resetPeakMemory()
     const before = { resident: residentBytes(), live: device.memory().live }
     const samples = samplesOf(setting)
     const trainer = new Trainer(device, objective, new Optimiser(student.parameters), samples, [], {
@@ -129,14 +130,12 @@ async function measure(
         goal: { ratio: goal },
         headline: true,
       }),
-      plainRow(`${label}: memory, resident`, 'MiB', {
-        ours: Math.max(0, step.peak() - before.resident) / 2 ** 20,
+      plainRow(`${label}: memory`, 'MiB', {
+        // What the allocator holds in reserve from before is no growth of the resident set: the larger figure counts.
+        ours: Math.max(step.peak() - before.resident, memory.peak - before.live + memory.workspace) / 2 ** 20,
         theirs,
         goal: { ratio: 2 },
         headline: true,
-      }),
-      plainRow(`${label}: memory, allocated and workspace`, 'MiB', {
-        ours: (memory.peak - before.live + memory.workspace) / 2 ** 20,
       }),
     ]
   } finally {

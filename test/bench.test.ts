@@ -23,7 +23,7 @@ describe('every bench runs, on tiny sizes, and yields its figures', () => {
     rowwise: [rowwise, 5],
     attention: [attention, 6],
     distillHead: [distillHead, 25],
-    trainStep: [trainStep, 12],
+    trainStep: [trainStep, 8],
     open: [open, 5],
     generate: [generate, 4],
   } as const
