@@ -3,11 +3,10 @@ import { freemem, totalmem } from 'node:os'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { AddonError } from '../errors.js'
-import { linear } from '../ops/linear.js'
 import { Device } from '../tensor/device.js'
 import type { AddonInfo } from '../tensor/native.js'
 import { defineCommand, type Print } from './command.js'
-import { measurePeak } from './peak.js'
+import { measurePeak, productSeconds } from './peak.js'
 import { version } from './version.js'
 
 /** What `lantern doctor` finds. */
@@ -82,22 +81,8 @@ function hugePages(): string {
 
 /** Bytes a second: one row times a float32 matrix of 128 MiB, which no cache holds, as generation of a single text reads its weights. */
 async function measureReadBandwidth(device: Device): Promise<number> {
-  using scope = device.scope()
-  const [rows, cols] = [16384, 2048]
-  const weight = scope.keep(device.zeros([rows, cols]))
-  const x = scope.keep(device.zeros([1, cols]))
-  let best = Number.POSITIVE_INFINITY
-  for (let i = 0; i < 5; i++) {
-    await device.synchronize()
-    const started = performance.now()
-    const y = linear(x, weight)
-    await device.synchronize()
-    best = Math.min(best, performance.now() - started)
-    y.dispose()
-  }
-  weight.dispose()
-  x.dispose()
-  return (rows * cols * 4) / (best / 1000)
+  const [out, cols] = [16384, 2048]
+  return (out * cols * 4) / (await productSeconds(device, 1, out, cols, 5))
 }
 
 function adviceOn({ addon, threads, memory }: DoctorReport): string[] {

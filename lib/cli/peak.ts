@@ -6,18 +6,29 @@ import type { Device } from '../tensor/device.js'
  * Takes about a tenth of a second.
  */
 export async function measurePeak(device: Device): Promise<number> {
-  using scope = device.scope()
   const n = 768
-  const a = scope.keep(device.zeros([n, n]))
+  return (2 * n ** 3) / (await productSeconds(device, n, n, n, 8))
+}
+
+/** Seconds of the fastest of `runs` products of a [rows, cols] input and an [out, cols] weight, both float32. */
+export async function productSeconds(
+  device: Device,
+  rows: number,
+  out: number,
+  cols: number,
+  runs: number,
+): Promise<number> {
+  const [x, weight] = device.persistent(() => [device.zeros([rows, cols]), device.zeros([out, cols])] as const)
   let best = Number.POSITIVE_INFINITY
-  for (let i = 0; i < 8; i++) {
+  for (let i = 0; i < runs; i++) {
     await device.synchronize()
     const started = performance.now()
-    const y = linear(a, a)
+    const y = device.persistent(() => linear(x, weight))
     await device.synchronize()
     best = Math.min(best, performance.now() - started)
     y.dispose()
   }
-  a.dispose()
-  return (2 * n ** 3) / (best / 1000)
+  x.dispose()
+  weight.dispose()
+  return best / 1000
 }
