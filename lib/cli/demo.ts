@@ -162,7 +162,7 @@ export async function demo(input: DemoSettings, context: { print: Print; signal?
   const report = join(out, 'report.html')
   await writeFileAtomic(
     report,
-    renderReport(await reportOf({ scored, curves, rated, best, fit, pair, settings, seconds })),
+    await renderReport(await reportOf({ scored, curves, rated, best, fit, pair, settings, seconds })),
   )
   heading(`Done; open ${report}`)
   await device.close()

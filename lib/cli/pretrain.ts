@@ -1,9 +1,10 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { languageModelling } from '../distill/objectives.js'
 import { writeFileAtomic } from '../files.js'
 import { type CorpusDocument, corpusDocuments, repetitionDocuments } from '../fit/corpus.js'
-import { generatePairs } from '../fit/generate.js'
+import { type GeneratedPair, generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
 import { randomWeights } from '../models/initialise.js'
 import { Qwen2 } from '../models/qwen2.js'
@@ -75,11 +76,12 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   const tokenizerFolder = o.from ?? o.tokenizer
   const signal = interruptible()
   const device = Device.open()
-  const documents = [...corpus(o)]
+  const pairs = [...generatePairs({ seed: `pretrain/${o.seed}`, count: o.pairs })]
+  const documents = pairs.flatMap(o.corpus === 'lists' ? repetitionDocuments : corpusDocuments)
   console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
   const tokenizer = tokenizerFolder
     ? await Tokenizer.fromFolder(tokenizerFolder)
-    : await trainTokenizer(join(o.out, 'tokenizer'), documents, o.vocab)
+    : await trainTokenizer(join(o.out, 'tokenizer'), pairs, o.vocab)
   const { samples, truncated } = fitSamples(
     documents.map((d) => encodeDocument(tokenizer, d)),
     640,
@@ -120,6 +122,10 @@ async function pretrain(o: PretrainOptions): Promise<void> {
     signal,
     listener,
   })
+  if (end === 'interrupted') {
+    console.log('interrupted; go on with --resume')
+    return device.close()
+  }
   const { loss } = await trainer.evaluate(held)
   const provenance = {
     command: `lantern pretrain ${process.argv.slice(3).join(' ')}`,
@@ -130,23 +136,29 @@ async function pretrain(o: PretrainOptions): Promise<void> {
     validationLoss: Number(loss!.toFixed(4)),
     minutes: Math.round((Date.now() - started) / 60_000),
     processor: Device.describe().processor,
+    ...(o.from && { from: await provenanceOf(o.from) }),
   }
   await writeFileAtomic(join(o.out, 'model', 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
   console.log(end, provenance)
   await device.close()
 }
 
-function* corpus({ seed, pairs, corpus }: PretrainOptions): Generator<CorpusDocument> {
-  const documents = corpus === 'lists' ? repetitionDocuments : corpusDocuments
-  for (const pair of generatePairs({ seed: `pretrain/${seed}`, count: pairs })) yield* documents(pair)
+/** How the model that this one went on from was made. */
+async function provenanceOf(folder: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(join(folder, 'made-with.json'), 'utf8'))
+  } catch {
+    return folder // a model from elsewhere
+  }
 }
 
-async function trainTokenizer(
-  folder: string,
-  documents: readonly CorpusDocument[],
-  vocabSize: number,
-): Promise<Tokenizer> {
-  const texts = documents.map((d) => ('text' in d ? d.text : `${d.user}\n${d.assistant}`))
+/** A tokenizer of all that pairs are made of, whatever part of it this stage learns from: a later stage cannot change it. */
+async function trainTokenizer(folder: string, pairs: readonly GeneratedPair[], vocabSize: number): Promise<Tokenizer> {
+  const texts = pairs.flatMap((pair) => [
+    ...corpusDocuments(pair).map((d) => ('text' in d ? d.text : `${d.user}\n${d.assistant}`)),
+    pair.prompt.system,
+    pair.explanation,
+  ])
   const files = tokenizerFiles(
     trainByteLevelBpe({ texts, vocabSize, specialTokens: CHAT_SPECIAL_TOKENS, normalizer: 'NFC' }),
   )

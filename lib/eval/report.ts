@@ -1,4 +1,4 @@
-import { type EChartsCoreOption, init } from 'echarts'
+import type { EChartsCoreOption } from 'echarts'
 
 /** A curve: one named series of points. */
 export interface Curve {
@@ -40,7 +40,8 @@ export interface Report {
 }
 
 /** One self-contained HTML file: plots are drawn as SVG by ECharts, nothing is loaded from elsewhere. */
-export function renderReport(report: Report): string {
+export async function renderReport(report: Report): Promise<string> {
+  const figures = await Promise.all(report.plots.map(renderPlot))
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -61,7 +62,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
 <h1>${html(report.title)}</h1>
 <p>${html(report.lead)}</p>
 ${report.tables.map(renderTable).join('\n')}
-${report.plots.map((p) => `<h2>${html(p.title)}</h2>\n<figure>${renderPlot(p)}</figure>`).join('\n')}
+${report.plots.map((p, i) => `<h2>${html(p.title)}</h2>\n<figure>${figures[i]}</figure>`).join('\n')}
 ${report.excerpts.map((e) => `<h2>${html(e.title)}</h2>\n<pre>${html(e.text)}</pre>`).join('\n')}
 <h2>How this was made</h2>
 <pre>${Object.entries(report.madeWith)
@@ -79,7 +80,8 @@ ${rows.map((r) => `<tr>${cells('td', r)}</tr>`).join('\n')}</table></div>${note 
 }
 
 /** A line plot as an SVG string. */
-export function renderPlot({ xLabel, yLabel, curves }: Plot): string {
+export async function renderPlot({ xLabel, yLabel, curves }: Plot): Promise<string> {
+  const { init } = await import('echarts') // a second to load: only for those who draw
   const chart = init(null, null, { renderer: 'svg', ssr: true, width: 920, height: 360 })
   const option: EChartsCoreOption = {
     animation: false,

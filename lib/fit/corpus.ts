@@ -45,16 +45,17 @@ function asked({ prompt }: GeneratedPair, questions: readonly Question[]): Corpu
   }
 }
 
-const VERDICT: Record<Status, string> = { met: 'Yes', partly: 'In part', notMet: 'No' }
+const VERDICT: Record<Status, string> = { met: 'enough', partly: 'in part', notMet: 'not enough' }
 
 function aboutRequirement({ requirement, status, evidence }: Finding, random: Random): Question {
+  const { short, kind } = requirement
   const shown = evidence?.phrase.replace(/\.$/, '')
   const draw = random.float()
-  if (draw < 0.5)
-    return { ask: `Is there ${requirement.short}?`, answer: `${VERDICT[status]}${shown ? `: ${shown}` : ''}.` }
-  if (draw < 0.9) return { ask: `What is said about ${requirement.short}?`, answer: shown ? `${shown}.` : 'Nothing.' }
-  const answer = requirement.kind === 'must' ? 'Yes, a must.' : 'No, nice to have.'
-  return { ask: `Is ${requirement.short} a must?`, answer }
+  if (draw < 0.3) return { ask: `Is ${short} shown?`, answer: `${shown ?? 'Nothing'}; ${VERDICT[status]}.` }
+  if (draw < 0.6)
+    return { ask: `How about ${short}?`, answer: `${short} - ${shown ?? 'nothing'} - ${VERDICT[status]}.` }
+  if (draw < 0.9) return { ask: `What is said about ${short}?`, answer: `${shown ?? 'Nothing'}.` }
+  return { ask: `Is ${short} a must?`, answer: kind === 'must' ? 'Yes, a must.' : 'No, nice to have.' }
 }
 
 function aboutLists({ prompt, assessment }: GeneratedPair): Question[] {
@@ -63,6 +64,11 @@ function aboutLists({ prompt, assessment }: GeneratedPair): Question[] {
       .filter(({ requirement }) => requirement.kind === kind)
       .map(({ requirement }) => requirement.short)
       .join('; ')
+  const count = (kind: 'must' | 'nice') => {
+    const all = assessment.findings.filter(({ requirement }) => requirement.kind === kind)
+    const having = (status: Status) => all.filter((finding) => finding.status === status).length
+    return `${having('met')} enough, ${having('partly')} in part, of ${all.length}.`
+  }
   const line = (name: string) =>
     prompt.user
       .split('\n')
@@ -71,6 +77,8 @@ function aboutLists({ prompt, assessment }: GeneratedPair): Question[] {
   return [
     { ask: 'What are the musts?', answer: `${shorts('must') || 'None'}.` },
     { ask: 'What is nice to have?', answer: `${shorts('nice') || 'Nothing'}.` },
+    { ask: 'How many of the musts are shown?', answer: count('must') },
+    { ask: 'How much of what is nice to have is shown?', answer: count('nice') },
     { ask: 'Which skills are listed?', answer: `${line('Skills') ?? 'None'}.` },
     { ask: 'What is the job?', answer: `${line('Job')}.` },
     { ask: 'What does the profile say first?', answer: `${line('Profile')}.` },

@@ -1,12 +1,11 @@
 /** Datasets of pairs as JSON Lines: schema, streaming reader, atomic writer, split by job, provenance. */
-import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import { DatasetError, InputError } from '../errors.js'
+import { writeFileAtomic, writeStreamAtomic } from '../files.js'
 import { Random } from '../random.js'
 import type { GeneratedPair } from './generate.js'
 import { describeIssues } from './job.js'
@@ -95,7 +94,7 @@ function readSample(text: string, file: string, line: number): PairSample {
 }
 
 /**
- * Writes a dataset: to a temporary file beside it first, renamed when complete, so that a reader never sees half a file.
+ * Writes a dataset, atomically: a reader never sees half a file.
  * @returns the number of samples written
  * @throws DatasetError when a sample does not fit the schema or the file cannot be written; an older file stays as it was
  */
@@ -103,27 +102,23 @@ export async function writeDataset(
   file: string,
   samples: Iterable<PairSample> | AsyncIterable<PairSample>,
 ): Promise<number> {
-  const temporary = `${file}.${process.pid}.tmp`
   let count = 0
-  async function* lines(): AsyncGenerator<string> {
-    for await (const sample of samples) {
-      count++
-      const parsed = pairSampleSchema.safeParse(sample)
-      if (!parsed.success)
-        throw new DatasetError(
-          file,
-          count,
-          `sample does not fit the schema (${describeIssues(parsed.error)}); correct it before writing`,
-        )
-      yield `${JSON.stringify(parsed.data)}\n`
-    }
-  }
   try {
     await mkdir(dirname(file), { recursive: true })
-    await pipeline(Readable.from(lines()), createWriteStream(temporary, { flush: true }))
-    await rename(temporary, file)
+    await writeStreamAtomic(file, async (sink) => {
+      for await (const sample of samples) {
+        count++
+        const parsed = pairSampleSchema.safeParse(sample)
+        if (!parsed.success)
+          throw new DatasetError(
+            file,
+            count,
+            `sample does not fit the schema (${describeIssues(parsed.error)}); correct it before writing`,
+          )
+        await sink.write(Buffer.from(`${JSON.stringify(parsed.data)}\n`))
+      }
+    })
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined) // the first error is the one to report
     if (error instanceof DatasetError) throw error
     const reason = error instanceof Error ? error.message : String(error)
     throw new DatasetError(file, 0, `cannot be written (${reason}); check free space and permissions`, { cause: error })
@@ -185,10 +180,8 @@ export type Provenance = z.infer<typeof provenanceSchema>
 /** Writes made-with.json beside the data, atomically. @returns its path */
 export async function writeProvenance(folder: string, provenance: Provenance): Promise<string> {
   const file = join(folder, 'made-with.json')
-  const temporary = `${file}.${process.pid}.tmp`
   await mkdir(folder, { recursive: true })
-  await writeFile(temporary, `${JSON.stringify(provenanceSchema.parse(provenance), null, 2)}\n`, { flush: true })
-  await rename(temporary, file)
+  await writeFileAtomic(file, `${JSON.stringify(provenanceSchema.parse(provenance), null, 2)}\n`)
   return file
 }
 

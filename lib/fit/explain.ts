@@ -1,15 +1,23 @@
 /** The explanation of an assessment, line by line in regular sentences, and the way back from text to verdicts. */
-import type { Assessment, Finding, FitLevel, Status } from './rubric.js'
+import type { Assessment, Finding, FitLevel, Shortfall, Status } from './rubric.js'
 
 /** How many requirements prompts and explanations show at most; a post that asks for more is cut after its musts. */
 export const maxRequirements = 8
 
-const statusWords: Record<Status, string> = { met: 'Met', partly: 'Partly', notMet: 'Not met' }
+const statusWords: Record<Status, string> = { met: 'Met', partly: 'Partly met', notMet: 'Not met' }
+
+const shortfallWords: Record<Shortfall, string> = {
+  short: ', which is not enough',
+  related: ', which is related',
+  noYears: ', without years',
+  noLevel: ', without a level',
+  otherSubject: ', a different field',
+}
 
 /**
- * The explanation: one line a requirement, one summary sentence, and the level last, where a model that writes from left to right has all
- * the verdicts before it. Requirement and evidence repeat the short
- * forms of the prompt word by word, so that a small model can copy them.
+ * The explanation: one line a requirement, one summary sentence, and the level last. A line goes from the requirement over the evidence to
+ * the verdict, so that a model that writes from left to right has before it whatever the next word depends on. Requirement and evidence
+ * repeat the short forms of the prompt word by word, so that a small model can copy them.
  */
 export function explain(assessment: Assessment): string {
   const shown = assessment.findings.slice(0, maxRequirements)
@@ -17,29 +25,12 @@ export function explain(assessment: Assessment): string {
 }
 
 /** The line of one requirement. */
-export function explainFinding(finding: Finding): string {
-  const { requirement, status } = finding
+export function explainFinding({ requirement, status, evidence, shortfall }: Finding): string {
   const optional = requirement.kind === 'nice' ? ' (nice to have)' : ''
-  return `${statusWords[status]}: ${requirement.short}${optional}. ${evidenceSentence(finding)}`
-}
-
-function evidenceSentence({ evidence, shortfall }: Finding): string {
-  if (!evidence) return 'No evidence in the profile.'
-  const phrase = evidence.phrase.replace(/\.$/, '')
-  switch (shortfall) {
-    case 'short':
-      return `Profile shows only ${phrase}.`
-    case 'related':
-      return `Profile shows ${phrase}, which is related.`
-    case 'noYears':
-      return `Profile lists ${phrase} without years.`
-    case 'noLevel':
-      return `Profile lists ${phrase} without a level.`
-    case 'otherSubject':
-      return `Profile shows ${phrase}, a different field.`
-    default:
-      return `Profile: ${phrase}.`
-  }
+  const shown = evidence
+    ? `profile shows ${evidence.phrase.replace(/\.$/, '')}${shortfall ? shortfallWords[shortfall] : ''}`
+    : 'no evidence in the profile'
+  return `${requirement.short}${optional}: ${shown}. ${statusWords[status]}.`
 }
 
 /** Posts name first what matters most, so the first met requirement is the match and the first unmet one the gap. */
@@ -66,13 +57,14 @@ export function parseExplanation(text: string): Explanation {
   const level = lines.map((line) => /^Fit:\s*(low|medium|high)\b/i.exec(line)?.[1]?.toLowerCase()).find(Boolean)
   const summary = lines.find((line) => /^(?:The strongest match is|No requirement is fully met)/i.test(line))
   const requirements = lines.flatMap((line): ExplainedRequirement[] => {
-    const found = /^(Met|Partly|Not met):\s*(.+?)(\s*\(nice to have\))?\.(?:\s+((?:Profile|No evidence)\b.*))?$/i.exec(
-      line,
-    )
+    const found =
+      /^(.+?)(\s*\(nice to have\))?:\s+(?:profile shows\s+(.*)|no evidence\b.*?)\.\s+(Met|Partly met|Not met)\.?$/i.exec(
+        line,
+      )
     if (!found) return []
-    const status: Status = /^met/i.test(found[1]!) ? 'met' : /^partly/i.test(found[1]!) ? 'partly' : 'notMet'
-    const evidence = found[4] && !/^No evidence/i.test(found[4]) ? found[4] : undefined
-    return [{ short: found[2]!, kind: found[3] ? 'nice' : 'must', status, ...(evidence && { evidence }) }]
+    const [, short, nice, evidence, verdict] = found
+    const status: Status = /^met/i.test(verdict!) ? 'met' : /^partly/i.test(verdict!) ? 'partly' : 'notMet'
+    return [{ short: short!, kind: nice ? 'nice' : 'must', status, ...(evidence && { evidence }) }]
   })
   return { ...(level && { level: level as FitLevel }), requirements, ...(summary && { summary }) }
 }

@@ -1,6 +1,7 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TokenizerError } from '../errors.js'
+import { writeFileAtomic } from '../files.js'
 import type { TokenizerFiles, TokenizerJson } from './tokenizerFiles.js'
 
 /** ChatML, the turn format of the Qwen family, without a default system prompt. */
@@ -52,24 +53,6 @@ export function tokenizerFiles(tokenizer: TokenizerJson, options: TokenizerConfi
   return { tokenizer, config, chatTemplate }
 }
 
-/** Writes beside the target and renames: a reader sees the old file or the new one, never a part. */
-async function writeAtomically(file: string, text: string): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`
-  try {
-    const handle = await open(temporary, 'w')
-    try {
-      await handle.writeFile(text)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, file)
-  } catch (cause) {
-    await rm(temporary, { force: true })
-    throw cause
-  }
-}
-
 /**
  * Writes tokenizer.json and tokenizer_config.json into a folder, which is made if need be.
  * @throws TokenizerError when the disk refuses; files that were there before stay whole
@@ -79,8 +62,8 @@ export async function writeTokenizer(folder: string, files: TokenizerFiles): Pro
     files.chatTemplate === undefined ? files.config : { ...files.config, chat_template: files.chatTemplate }
   try {
     await mkdir(folder, { recursive: true })
-    await writeAtomically(join(folder, 'tokenizer.json'), `${JSON.stringify(files.tokenizer, null, 2)}\n`)
-    await writeAtomically(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`)
+    await writeFileAtomic(join(folder, 'tokenizer.json'), `${JSON.stringify(files.tokenizer, null, 2)}\n`)
+    await writeFileAtomic(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`)
   } catch (cause) {
     throw new TokenizerError(
       'TOKENIZER_WRITE',

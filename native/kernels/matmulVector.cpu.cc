@@ -11,18 +11,22 @@ namespace {
 
 constexpr int64_t kRowsOfW = 64;  // of an item
 constexpr int kUnroll = 4;        // independent sums, to hide the latency of the additions
+constexpr int64_t kAhead = 2048;  // bytes fetched early: half-width weights leave too few loads in flight otherwise
 
 template <class W, int M>
 LANTERN_INLINE void dotRow(const W* w, const float* x, int64_t stride, int64_t k, float* out) {
   vfloat acc[M][kUnroll] = {};
   int64_t i = 0;
-  for (; i + kUnroll * kLanes <= k; i += kUnroll * kLanes)
+  for (; i + kUnroll * kLanes <= k; i += kUnroll * kLanes) {
+    for (size_t b = 0; b < kUnroll * kLanes * sizeof(W); b += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(w + i) + kAhead + b);
 #pragma GCC unroll 4
     for (int u = 0; u < kUnroll; ++u) {
       const vfloat v = load(w + i + u * kLanes);
 #pragma GCC unroll 4
       for (int m = 0; m < M; ++m) acc[m][u] += v * load(x + m * stride + i + u * kLanes);
     }
+  }
   for (; i < k; i += kLanes) {
     const vfloat v = loadPart(w + i, k - i);  // x is padded with zeros
 #pragma GCC unroll 4

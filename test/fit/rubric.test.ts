@@ -206,10 +206,10 @@ describe('explanation', () => {
   it('repeats requirements and evidence in regular sentences', () => {
     expect(text).toBe(
       [
-        'Met: 5+ years of Python. Profile: 7 years of Python at Beta.',
-        'Partly: Kubernetes. Profile shows 7 years of Docker at Beta, which is related.',
-        'Partly: German (B2). Profile shows only German (B1).',
-        'Not met: AWS Certified Developer (nice to have). No evidence in the profile.',
+        '5+ years of Python: profile shows 7 years of Python at Beta. Met.',
+        'Kubernetes: profile shows 7 years of Docker at Beta, which is related. Partly met.',
+        'German (B2): profile shows German (B1), which is not enough. Partly met.',
+        'AWS Certified Developer (nice to have): no evidence in the profile. Not met.',
         'The strongest match is 5+ years of Python and the biggest gap is AWS Certified Developer.',
         'Fit: medium',
       ].join('\n'),
@@ -226,8 +226,8 @@ describe('explanation', () => {
       ['AWS Certified Developer', 'nice', 'notMet'],
     ])
     expect(read.requirements[3]!.evidence).toBeUndefined()
-    expect(parseExplanation('nonsense\nMet Python')).toEqual({ requirements: [] })
-    expect(parseExplanation('Met: Node.js. Profile: 3 years of Node.js.').requirements[0]!.short).toBe('Node.js')
+    expect(parseExplanation('nonsense\nPython: Met')).toEqual({ requirements: [] })
+    expect(parseExplanation('Node.js: profile shows 3 years of Node.js. Met.').requirements[0]!.short).toBe('Node.js')
   })
 
   it('is scored', () => {
@@ -239,7 +239,7 @@ describe('explanation', () => {
     })
     const wrong = text
       .replace('Fit: medium', 'Fit: high')
-      .replace('Partly: Kubernetes', 'Met: Kubernetes')
+      .replace('related. Partly met', 'related. Met')
       .replace('(B1)', '(A2)')
     expect(scoreExplanation(wrong, text)).toEqual({
       statusAccuracy: 0.75,
