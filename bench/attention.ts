@@ -5,7 +5,6 @@ import type { Device } from '../lib/tensor/device.js'
 import { gradOf, Tape } from '../lib/tensor/tape.js'
 import type { FloatDType } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
-import type { Ceilings } from './support/ceilings.js'
 import { randomTensor } from './support/data.js'
 import { opContender } from './support/measure.js'
 import type { Peer } from './support/peer.js'
@@ -50,16 +49,14 @@ export const attention: Bench = {
   summary:
     'causal attention of Qwen2.5-0.5B over packed sequences, forward and backward, and decoding over a paged cache',
   async run(context) {
-    const ceilings = context.ceilings()
     const device = context.device()
     const peer = context.peer('attention.py')
     const rows: Row[] = []
     try {
       for (const dtype of ['float32', 'bfloat16'] as const)
-        for (const c of context.tiny ? TINY : CASES) rows.push(await measure(context, device, peer, ceilings, c, dtype))
+        for (const c of context.tiny ? TINY : CASES) rows.push(await measure(context, device, peer, c, dtype))
       for (const dtype of ['float32', 'bfloat16'] as const)
-        for (const sizes of context.tiny ? TINY_PAGED : PAGED)
-          rows.push(await paged(context, device, ceilings, sizes, dtype))
+        for (const sizes of context.tiny ? TINY_PAGED : PAGED) rows.push(await paged(context, device, sizes, dtype))
     } finally {
       await peer?.close()
       await device.close()
@@ -81,7 +78,6 @@ async function measure(
   context: BenchContext,
   device: Device,
   peer: Peer | null,
-  ceilings: Ceilings | null,
   { label, lengths, backward, headline }: Case,
   dtype: FloatDType,
 ): Promise<Row> {
@@ -106,7 +102,12 @@ async function measure(
     using tape = new Tape(device)
     tape.backward(attend(inputs), dout)
   }
-  const timing = await context.race(await opContender(device, enqueue), peer, { lengths, dtype, backward, ...HEADS })
+  const timing = await context.race(
+    await opContender(device, enqueue),
+    peer,
+    { lengths, dtype, backward, ...HEADS },
+    dtype,
+  )
   for (const t of [q, k, v, dout, cuSeqlens]) {
     t.grad?.dispose()
     t.dispose()
@@ -118,7 +119,7 @@ async function measure(
     unit: 'GFLOP/s',
     better: 'higher',
     figure: (seconds) => flops / seconds / 1e9,
-    ceiling: ceilings?.peak[dtype],
+    ceiling: timing.ceiling,
     headline,
   })
 }
@@ -130,7 +131,6 @@ const CACHED = 2 ** 26 // bytes that a cache may hold: less is no measure of mem
 async function paged(
   context: BenchContext,
   device: Device,
-  ceilings: Ceilings | null,
   [sequences, length]: readonly [number, number],
   dtype: FloatDType,
 ): Promise<Row> {
@@ -144,13 +144,13 @@ async function paged(
   const contextLens = device.tensor(new Int32Array(sequences).fill(length))
   const inputs = { q, kCache, vCache, blockTables, contextLens, ...HEADS }
   const ours = await opContender(device, () => pagedAttention(inputs).dispose())
-  const timing = await context.race(ours, null, {})
   const bytes = kCache.bytes + vCache.bytes
+  const timing = await context.race(ours, null, {}, bytes < CACHED ? null : 'read')
   for (const t of [q, kCache, vCache, blockTables, contextLens]) t.dispose()
   return context.row(`decode ${sequences} x ${length}, ${dtype}`, timing, {
     unit: 'GB/s',
     better: 'higher',
     figure: (seconds) => bytes / seconds / 1e9,
-    ceiling: bytes < CACHED ? null : ceilings?.read,
+    ceiling: timing.ceiling,
   })
 }

@@ -4,7 +4,6 @@ import type { Device } from '../lib/tensor/device.js'
 import { gradOf, Tape } from '../lib/tensor/tape.js'
 import type { FloatDType, Tensor } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
-import type { Ceilings } from './support/ceilings.js'
 import { randomIds, randomTensor } from './support/data.js'
 import { contender, type Timing } from './support/measure.js'
 import { plainRow, type Row } from './support/table.js'
@@ -37,7 +36,6 @@ export const distillHead: Bench = {
   name: 'distillHead',
   summary: 'the fused distillation head of Qwen2.5 0.5B from 1.5B: time and extra memory of every divergence',
   async run(context) {
-    const ceilings = context.ceilings()
     const sizes = context.tiny ? TINY : SIZES
     const rows: Row[] = []
     for (const [dtype, kinds] of [
@@ -47,7 +45,7 @@ export const distillHead: Bench = {
       const device = context.device()
       try {
         const heads = makeHeads(device, sizes, dtype)
-        for (const kind of kinds) rows.push(...(await raced(context, device, heads, sizes, kind, ceilings)))
+        for (const kind of kinds) rows.push(...(await raced(context, device, heads, sizes, kind)))
         if (dtype === 'bfloat16') rows.push(await memoryRow(device, heads, sizes))
       } finally {
         await device.close()
@@ -117,7 +115,6 @@ async function raced(
   heads: Heads,
   sizes: Sizes,
   kind: DivergenceKind,
-  ceilings: Ceilings | null,
 ): Promise<Row[]> {
   const { tokens, manyTokens, ...rest } = sizes
   const { hidden, teacherHidden, vocab } = rest
@@ -125,12 +122,17 @@ async function raced(
   const prepared = prepare(device, heads, tokens, kind)
   const peer = context.peer('distill_head.py') // one process a case: its memory is then that case's alone
   try {
-    const timing = await context.race(contender(prepared.run), peer, { kind, tokens, ...rest, dtype, beta: BETA })
+    const timing = await context.race(
+      contender(prepared.run),
+      peer,
+      { kind, tokens, ...rest, dtype, beta: BETA },
+      dtype,
+    )
     const extra = await extraBytes(device, prepared)
     const flops = 2 * tokens * vocab * (3 * hidden + teacherHidden)
     const label = `${kind}, ${dtype}`
     const goal = dtype === 'bfloat16' ? { share: 0.75, ratio: GOALS[kind] } : {}
-    const ceiling = ceilings && flops / (ceilings.peak[dtype] * 1e9)
+    const ceiling = timing.ceiling && flops / (timing.ceiling * 1e9)
     const seconds = (s: number) => s
     const theirs = timing.peer && theirExtra(timing.peer.facts().extraBytes, sizes, dtype)
     const headline = dtype === 'bfloat16'

@@ -2,7 +2,6 @@ import { Engine } from '../lib/generate/engine.js'
 import type { Qwen2 } from '../lib/models/qwen2.js'
 import type { FloatDType } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
-import type { Ceilings } from './support/ceilings.js'
 import { type ModelShape, randomIds, randomQwen2 } from './support/data.js'
 import { type Contender, now } from './support/measure.js'
 import type { Row } from './support/table.js'
@@ -40,7 +39,6 @@ export const generate: Bench = {
   name: 'generate',
   summary: 'prefill and decoding of a small model through the engine, one sequence and eight',
   async run(context) {
-    const ceilings = context.ceilings()
     const setting = context.tiny ? TINY : FULL
     const device = context.device()
     const rows: Row[] = []
@@ -49,7 +47,7 @@ export const generate: Bench = {
         using model = randomQwen2(device, setting.shape, dtype)
         for (const batch of setting.batches)
           for (const mode of ['prefill', 'decode'] as const)
-            rows.push(await measure(context, model, ceilings, setting, { dtype, batch, mode }))
+            rows.push(await measure(context, model, setting, { dtype, batch, mode }))
       }
     } finally {
       await device.close()
@@ -76,23 +74,23 @@ interface Case {
 async function measure(
   context: BenchContext,
   model: Qwen2,
-  ceilings: Ceilings | null,
   { shape, prompt, tokens }: Setting,
   { dtype, batch, mode }: Case,
 ): Promise<Row> {
   const peer = context.peer('generate.py', 'transformers')
   const ours = engineContender(model, batch, prompt, tokens, mode)
   try {
-    const timing = await context.race(ours, peer, { model: shape, mode, batch, prompt, tokens, dtype })
+    const alone = mode === 'decode' && batch === 1
+    const values = { model: shape, mode, batch, prompt, tokens, dtype }
+    const timing = await context.race(ours, peer, values, alone ? 'read' : null)
     const made = batch * (mode === 'prefill' ? prompt : tokens)
     let weightBytes = 0
     for (const t of model.parameters.values()) weightBytes += t.bytes
-    const alone = mode === 'decode' && batch === 1
     return context.row(`${mode}, ${batch} ${batch === 1 ? 'sequence' : 'sequences'}, ${dtype}`, timing, {
       unit: 'tokens/s',
       better: 'higher',
       figure: (seconds) => made / seconds,
-      ceiling: ceilings && alone ? (ceilings.read * 1e9) / weightBytes : null,
+      ceiling: timing.ceiling && (timing.ceiling * 1e9) / weightBytes,
       headline: dtype === 'bfloat16',
     })
   } finally {

@@ -77,7 +77,7 @@ async function main(): Promise<void> {
   const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...shown(process.argv.slice(2))] : [])].join(
     ' ',
   )
-  const found = report({ command, ceilings: context.known, tables, omissions }, threads, context.python)
+  const found = report({ command, ceilings: context.ceilings, tables, omissions }, threads, context.python)
   console.log(heading(found))
   const lost = tables.flatMap((t) => t.rows.filter((row) => losses(row) !== '').map((row) => `${t.name}: ${row.case}`))
   console.log(lost.length === 0 ? 'No figure loses.' : `${lost.length} figures lose.`)

@@ -5,7 +5,6 @@ import { swiglu } from '../lib/ops/swiglu.js'
 import type { Device } from '../lib/tensor/device.js'
 import type { FloatDType, Tensor } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
-import type { Ceilings } from './support/ceilings.js'
 import { randomTensor } from './support/data.js'
 import { opContender } from './support/measure.js'
 import type { Peer } from './support/peer.js'
@@ -37,14 +36,13 @@ export const rowwise: Bench = {
   name: 'rowwise',
   summary: 'rmsNorm with residual, swiGLU and AdamW with clipping, against the read bandwidth',
   async run(context) {
-    const ceilings = context.ceilings()
     const device = context.device()
     const peer = context.peer('rowwise.py')
     const rows: Row[] = []
     try {
       for (const c of context.tiny ? TINY : CASES)
         for (const dtype of c.op === 'adamw' ? (['float32'] as const) : (['float32', 'bfloat16'] as const))
-          rows.push(await measure(context, device, peer, ceilings, c, dtype))
+          rows.push(await measure(context, device, peer, c, dtype))
     } finally {
       await peer?.close()
       await device.close()
@@ -66,19 +64,18 @@ async function measure(
   context: BenchContext,
   device: Device,
   peer: Peer | null,
-  ceilings: Ceilings | null,
   { op, rows, cols }: Case,
   dtype: FloatDType,
 ): Promise<Row> {
   const { enqueue, tensors } = (op === 'adamw' ? optimiser : forward)(device, op, rows, cols, dtype)
   const bytes = MOVES[op] * rows * cols * (dtype === 'bfloat16' ? 2 : 4)
-  const timing = await context.race(await opContender(device, enqueue), peer, { op, rows, cols, dtype })
+  const timing = await context.race(await opContender(device, enqueue), peer, { op, rows, cols, dtype }, 'read')
   for (const t of tensors) t.dispose()
   return context.row(`${op} ${rows} x ${cols}, ${dtype}`, timing, {
     unit: 'GB/s',
     better: 'higher',
     figure: (seconds) => bytes / seconds / 1e9,
-    ceiling: ceilings?.read,
+    ceiling: timing.ceiling,
     headline: true,
   })
 }

@@ -4,7 +4,6 @@ import type { Sample } from '../lib/train/batches.js'
 import { Optimiser } from '../lib/train/optimiser.js'
 import { Trainer } from '../lib/train/trainer.js'
 import type { Bench, BenchContext } from './support/bench.js'
-import type { Ceilings } from './support/ceilings.js'
 import { type ModelShape, randomIds, randomQwen2 } from './support/data.js'
 import { type Contender, contender } from './support/measure.js'
 import { collectGarbage, residentBytes, watchResident } from './support/resident.js'
@@ -53,10 +52,9 @@ export const trainStep: Bench = {
   summary:
     'optimiser steps of a small student, fine-tuned alone and distilled from a small teacher: tokens/s, peak memory',
   async run(context) {
-    const ceilings = context.ceilings()
     const setting = context.tiny ? TINY : FULL
     const rows: Row[] = []
-    for (const c of CASES) rows.push(...(await measure(context, ceilings, setting, c)))
+    for (const c of CASES) rows.push(...(await measure(context, setting, c)))
     const describe = (s: ModelShape) => `hidden ${s.hiddenSize}, ${s.layers} layers`
     return {
       name: 'trainStep',
@@ -79,12 +77,7 @@ function samplesOf({ lengths, masked, student }: Setting): Sample[] {
   })
 }
 
-async function measure(
-  context: BenchContext,
-  ceilings: Ceilings | null,
-  setting: Setting,
-  { kind, dtype, goal }: Case,
-): Promise<Row[]> {
+async function measure(context: BenchContext, setting: Setting, { kind, dtype, goal }: Case): Promise<Row[]> {
   const { student: shape, teacher: guide, lengths, masked } = setting
   const device = context.device()
   const peer = context.peer('train_step.py', 'transformers') // one process a case: its memory is then that case's alone
@@ -115,7 +108,12 @@ async function measure(
       await trainer.step()
     })
     const ours: Contender = contender(step.run)
-    const timing = await context.race(ours, peer, { student: shape, teacher: guide, lengths, masked, kind, dtype })
+    const timing = await context.race(
+      ours,
+      peer,
+      { student: shape, teacher: guide, lengths, masked, kind, dtype },
+      dtype,
+    )
     const tokens = lengths.reduce((n, length) => n + length, 0)
     const flops = objective.flops(samples)
     const label = `${kind ?? 'cross entropy'}, ${dtype}`
@@ -126,7 +124,7 @@ async function measure(
         unit: 'tokens/s',
         better: 'higher',
         figure: (seconds) => tokens / seconds,
-        ceiling: ceilings && (ceilings.peak[dtype] * 1e9 * tokens) / flops,
+        ceiling: timing.ceiling && (timing.ceiling * 1e9 * tokens) / flops,
         goal: { ratio: goal },
         headline: true,
       }),

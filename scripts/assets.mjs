@@ -18,7 +18,7 @@ const pretrain = (out, options) => {
 
 for (const [name, shape] of Object.entries(SHAPES)) {
   const [copying, base] = [`runs/assets/${name}-copy`, `runs/assets/${name}-base`]
-  pretrain(copying, `--corpus lists --pairs 4000 --epochs 1 --learning-rate 2e-3 --seed 1 ${shape}`)
+  pretrain(copying, `--corpus lists --pairs 5000 --epochs 1 --learning-rate 2e-3 --seed 1 ${shape}`)
   pretrain(base, `--from ${copying}/model --pairs 10000 --epochs 1 --learning-rate 1.5e-3 --seed 2`)
   rmSync(`assets/${name}`, { recursive: true, force: true })
   cpSync(`${base}/model`, `assets/${name}`, { recursive: true })

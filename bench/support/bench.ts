@@ -1,5 +1,5 @@
 import { Device, type DeviceOptions } from '../../lib/tensor/device.js'
-import { type Ceilings, higher, measureCeilings } from './ceilings.js'
+import { type Ceiling, measureCeiling } from './ceilings.js'
 import { alternate, type Contender, type Effort, type Timing } from './measure.js'
 import { Peer, type PeerCase, type PeerContender } from './peer.js'
 import type { Python } from './python.js'
@@ -25,10 +25,18 @@ export interface RowOptions {
   headline?: boolean
 }
 
+/** The outcome of a race: seconds an operation of both sides, and the median of the ceiling in GFLOP/s or GB/s. */
+export interface Race {
+  ours: Timing
+  theirs: Timing | null
+  peer: PeerContender | null
+  ceiling: number | null
+}
+
 /** What a bench works with. */
 export class BenchContext {
   readonly #say: (line: string) => void
-  #ceilings: Ceilings | null = null
+  readonly #ceilings: Partial<Record<Ceiling, number>> = {}
 
   constructor(
     readonly options: {
@@ -64,17 +72,25 @@ export class BenchContext {
     return Device.open('cpu', { threads: this.options.threads, ...options })
   }
 
-  /** The ceilings measured so far. */
-  get known(): Ceilings | null {
+  /** The highest that was measured of each ceiling. */
+  get ceilings(): Partial<Record<Ceiling, number>> {
     return this.#ceilings
   }
 
-  /** The machine's ceilings: measured anew by every bench that asks, the highest so far counts. Null without a compiler. */
-  ceilings(): Ceilings | null {
-    const measured = measureCeilings(this.options.threads, this.options.effort.seconds)
-    if (typeof measured === 'string') this.#say(measured)
-    else this.#ceilings = this.#ceilings ? higher(this.#ceilings, measured) : measured
-    return this.#ceilings
+  /** A ceiling as a side of a race: what it samples is no time but the ceiling itself. Nothing without a compiler. */
+  #ceilingSide(ceiling: Ceiling): Contender {
+    return {
+      warm: async () => 0,
+      sample: async (seconds) => {
+        const measured = measureCeiling(ceiling, this.options.threads, seconds / 4)
+        if (typeof measured === 'string') {
+          this.#say(measured)
+          return []
+        }
+        this.#ceilings[ceiling] = Math.max(this.#ceilings[ceiling] ?? 0, measured)
+        return [measured]
+      },
+    }
   }
 
   /** Starts a script of bench/peers, or null when there is no Python, or one without what the script `needs`. */
@@ -88,21 +104,21 @@ export class BenchContext {
     return new Peer(python.path, script, threads)
   }
 
-  /** Times ours and, if it runs, the peer's case in turn. A peer that fails is said and left out. */
-  async race(
-    ours: Contender,
-    peer: Peer | null,
-    values: PeerCase,
-  ): Promise<{ ours: Timing; theirs: Timing | null; peer: PeerContender | null }> {
+  /**
+   * Times ours and, if it runs, the peer's case in turn, and measures the ceiling of the case between them: on a machine that
+   * others use too it is not the same all the time. A peer that fails is said and left out.
+   */
+  async race(ours: Contender, peer: Peer | null, values: PeerCase, ceiling: Ceiling | null = null): Promise<Race> {
     const theirs = peer?.contender(values) ?? null
+    const limit = ceiling && this.#ceilingSide(ceiling)
     try {
-      const [a, b] = await alternate([ours, theirs] as const, this.options.effort)
-      return { ours: a, theirs: b, peer: theirs }
+      const [a, b, c] = await alternate([ours, theirs, limit] as const, this.options.effort)
+      return { ours: a, theirs: b, peer: theirs, ceiling: c?.median ?? null }
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('peer: ')) throw error
       this.#say(`${JSON.stringify(values)}: no figure of the peer (${error.message.slice(6).split('\n').at(-1)})`)
-      const [a] = await alternate([ours] as const, this.options.effort)
-      return { ours: a, theirs: null, peer: null }
+      const [a, c] = await alternate([ours, limit] as const, this.options.effort)
+      return { ours: a, theirs: null, peer: null, ceiling: c?.median ?? null }
     }
   }
 

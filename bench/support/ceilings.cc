@@ -1,5 +1,5 @@
 // What the processor can do at most, to measure kernels against: prints one line of JSON.
-//   ceilings THREADS SECONDS
+//   ceilings float32|bfloat16|read THREADS SECONDS
 // Multiply-adds from registers alone (GFLOP/s, float32 and bfloat16), and reading of memory that no cache holds (GB/s). The best of many short
 // runs counts: a ceiling is what the machine does when nothing disturbs it.
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 #if defined(__AVX512BF16__)
@@ -98,18 +99,23 @@ double best(int threads, double limit, const std::function<double(int)>& work) {
 }
 
 int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::max(1, atoi(argv[1])) : 1;
-  const double limit = argc > 2 ? atof(argv[2]) : 0.4;
-  const auto repeated = [](double (*once)()) {
-    return [once](int) {
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: ceilings float32|bfloat16|read THREADS SECONDS\n");
+    return 2;
+  }
+  const std::string ceiling = argv[1];
+  const int threads = std::max(1, atoi(argv[2]));
+  const double limit = atof(argv[3]);
+  if (ceiling != "read") {
+    double (*once)() = ceiling == "float32" ? multiplyAddFloat : multiplyAddBfloat;
+    const double rate = best(threads, limit, [once](int) {
       double sum = 0;
       for (int i = 0; i < 40; ++i) sum += once();
       return sum;
-    };
-  };
-  const double float32 = best(threads, limit, repeated(multiplyAddFloat));
-  const double bfloat16 = best(threads, limit, repeated(multiplyAddBfloat));
-
+    });
+    std::printf("%.4g\n", rate / 1e9);
+    return 0;
+  }
   const size_t part = std::max(size_t(512) << 20, threads * (size_t(64) << 20)) / threads / 4096 * 4096, bytes = part * threads;
   char* memory = static_cast<char*>(std::aligned_alloc(4096, bytes));
   if (!memory) return 1;
@@ -117,7 +123,7 @@ int main(int argc, char** argv) {
   // A run reads the next piece of the thread's part: short enough for a quiet moment, and out of the caches again when its turn comes back.
   constexpr size_t kPiece = size_t(8) << 20;
   std::vector<size_t> next(threads);
-  const double read = best(threads, 2 * limit, [&](int t) {
+  const double read = best(threads, limit, [&](int t) {
     if (next[t] + kPiece > part) next[t] = 0;
     const Words* p = reinterpret_cast<const Words*>(memory + t * part + next[t]);
     next[t] += kPiece;
@@ -132,6 +138,6 @@ int main(int argc, char** argv) {
     sinkWord = sum[0][0];
     return double(kPiece);
   });
-  std::printf("{\"float32\": %.4g, \"bfloat16\": %.4g, \"read\": %.4g}\n", float32 / 1e9, bfloat16 / 1e9, read / 1e9);
+  std::printf("%.4g\n", read / 1e9);
   std::free(memory);
 }

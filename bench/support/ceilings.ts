@@ -4,26 +4,22 @@ import { join } from 'node:path'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
 import { root } from './root.js'
 
-/** What the processor can do at most with the given threads. */
-export interface Ceilings {
-  /** GFLOP/s of multiply-adds from registers alone, by operand. Where there are no bfloat16 instructions, it is float32's. */
-  peak: Record<FloatDType, number>
-  /** GB/s of reading memory that no cache holds. */
-  read: number
-}
+/**
+ * What bounds a case: GFLOP/s of multiply-adds from registers alone, by operand (without bfloat16 instructions it is float32's),
+ * or GB/s of reading memory that no cache holds.
+ */
+export type Ceiling = FloatDType | 'read'
 
 /**
- * Measures the ceilings with a small program, compiled for this processor at first use. Returns why not, where there is no compiler.
- * @param seconds of each measurement
+ * Measures a ceiling with a small program, compiled for this processor at first use. Returns why not, where there is no compiler.
+ * @param seconds of the measurement
  */
-export function measureCeilings(threads: number, seconds: number): Ceilings | string {
+export function measureCeiling(ceiling: Ceiling, threads: number, seconds: number): number | string {
   const program = compiled()
   if (typeof program !== 'string') return program.problem
-  const run = spawnSync(program, [String(threads), String(seconds)], { encoding: 'utf8' })
-  if (run.status !== 0)
-    return `the program that measures the machine's ceilings failed: ${run.stderr || (run.error?.message ?? run.signal)}`
-  const { float32, bfloat16, read } = JSON.parse(run.stdout) as Record<string, number>
-  return { peak: { float32: float32!, bfloat16: bfloat16! }, read: read! }
+  const run = spawnSync(program, [ceiling, String(threads), String(seconds)], { encoding: 'utf8' })
+  if (run.status === 0) return Number(run.stdout)
+  return `the program that measures the machine's ceilings failed: ${run.stderr || (run.error?.message ?? run.signal)}`
 }
 
 function compiled(): string | { problem: string } {
@@ -39,16 +35,5 @@ function compiled(): string | { problem: string } {
   const why = error?.message ?? stderr.split('\n')[0]
   return {
     problem: `shares of the machine's ceilings are left out: ${compiler} fails (${why}); set CXX to a C++ compiler`,
-  }
-}
-
-/** The higher of two measurements, each by each: a ceiling is what the machine does undisturbed. */
-export function higher(a: Ceilings, b: Ceilings): Ceilings {
-  return {
-    peak: {
-      float32: Math.max(a.peak.float32, b.peak.float32),
-      bfloat16: Math.max(a.peak.bfloat16, b.peak.bfloat16),
-    },
-    read: Math.max(a.read, b.read),
   }
 }

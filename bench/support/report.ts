@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, platform, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { Device } from '../../lib/tensor/device.js'
-import type { Ceilings } from './ceilings.js'
+import type { Ceiling } from './ceilings.js'
 import type { Python } from './python.js'
 import { root } from './root.js'
 import { losses, markdown, number, type Table } from './table.js'
@@ -21,7 +21,8 @@ export interface Report {
     system: string
   }
   versions: Record<string, string | null>
-  ceilings: Ceilings | null
+  /** The highest that was measured of each, GFLOP/s or GB/s. */
+  ceilings: Partial<Record<Ceiling, number>>
   tables: Table[]
   /** What could not be measured, and why. */
   omissions: string[]
@@ -66,9 +67,10 @@ export function report(
 export function heading({ date, machine, versions, ceilings }: Report): string {
   const { processor, instructionSet, threads, memoryGiB } = machine
   const peer = versions.torch ? `, PyTorch ${versions.torch}, transformers ${versions.transformers ?? 'none'}` : ''
-  const most = ceilings
-    ? ` Ceilings: ${number(ceilings.peak.float32)} GFLOP/s float32, ${number(ceilings.peak.bfloat16)} bfloat16, ${number(ceilings.read)} GB/s.`
-    : ''
+  const units = { float32: 'GFLOP/s float32', bfloat16: 'GFLOP/s bfloat16', read: 'GB/s read' }
+  const known = (Object.keys(units) as Ceiling[]).filter((ceiling) => ceilings[ceiling] !== undefined)
+  const most =
+    known.length > 0 ? ` Highest ceilings: ${known.map((c) => `${number(ceilings[c]!)} ${units[c]}`).join(', ')}.` : ''
   return `${processor}, ${threads} threads, ${memoryGiB} GiB, ${instructionSet} kernels; Node ${versions.node}${peer}; ${date.slice(0, 10)}.${most}`
 }
 
