@@ -1,4 +1,4 @@
-// What the processor can do at most, to measure kernels against: prints one line of JSON.
+// What the processor can do at most, to measure kernels against: prints one number.
 //   ceilings float32|bfloat16|read THREADS SECONDS
 // Multiply-adds from registers alone (GFLOP/s, float32 and bfloat16), and reading of memory that no cache holds (GB/s). The best of many short
 // runs counts: a ceiling is what the machine does when nothing disturbs it.
