@@ -4,10 +4,15 @@
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, rmSync } from 'node:fs'
 
-const SHAPES = {
-  teacher: '--hidden 192 --layers 4 --heads 6 --kv-heads 2 --intermediate 512',
-  student:
-    '--hidden 128 --layers 4 --heads 4 --kv-heads 2 --intermediate 352 --tokenizer runs/assets/teacher-copy/tokenizer',
+const MODELS = {
+  teacher: {
+    shape: '--hidden 192 --layers 4 --heads 6 --kv-heads 3 --intermediate 512',
+    rates: { copy: '1.2e-3', base: '1.2e-3' },
+  },
+  student: {
+    shape: '--hidden 128 --layers 4 --heads 4 --kv-heads 2 --intermediate 352 --tokenizer runs/assets/teacher-copy/tokenizer',
+    rates: { copy: '2e-3', base: '1.5e-3' },
+  },
 }
 
 const pretrain = (out, options) => {
@@ -16,10 +21,12 @@ const pretrain = (out, options) => {
   execFileSync('node', args, { stdio: 'inherit' })
 }
 
-for (const [name, shape] of Object.entries(SHAPES)) {
-  const [copying, base] = [`runs/assets/${name}-copy`, `runs/assets/${name}-base`]
-  pretrain(copying, `--corpus lists --pairs 5000 --epochs 1 --learning-rate 2e-3 --seed 1 ${shape}`)
-  pretrain(base, `--from ${copying}/model --pairs 10000 --epochs 1 --learning-rate 1.5e-3 --seed 2`)
+const chosen = process.argv.slice(2)
+for (const [name, { shape, rates }] of Object.entries(MODELS)) {
+  if (chosen.length > 0 && !chosen.includes(name)) continue
+  const [copy, base] = [`runs/assets/${name}-copy`, `runs/assets/${name}-base`]
+  pretrain(copy, `--corpus lists --pairs 5000 --epochs 1 --learning-rate ${rates.copy} --seed 1 ${shape}`)
+  pretrain(base, `--from ${copy}/model --pairs 8000 --epochs 1 --learning-rate ${rates.base} --seed 2`)
   rmSync(`assets/${name}`, { recursive: true, force: true })
   cpSync(`${base}/model`, `assets/${name}`, { recursive: true })
 }
