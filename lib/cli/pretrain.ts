@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { languageModelling } from '../distill/objectives.js'
 import { writeFileAtomic } from '../files.js'
-import { type CorpusDocument, corpusDocuments, repetitionDocuments } from '../fit/corpus.js'
+import { type CorpusDocument, corpusDocuments, repetitionDocuments, tokenizerTexts } from '../fit/corpus.js'
 import { type GeneratedPair, generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
 import { randomWeights } from '../models/initialise.js'
@@ -155,11 +155,7 @@ async function provenanceOf(folder: string): Promise<unknown> {
 
 /** A tokenizer of all that pairs are made of, whatever part of it this stage learns from: a later stage cannot change it. */
 async function trainTokenizer(folder: string, pairs: readonly GeneratedPair[], vocabSize: number): Promise<Tokenizer> {
-  const texts = pairs.flatMap((pair) => [
-    ...corpusDocuments(pair).map((d) => ('text' in d ? d.text : `${d.user}\n${d.assistant}`)),
-    pair.prompt.system,
-    pair.explanation,
-  ])
+  const texts = pairs.flatMap(tokenizerTexts)
   const files = tokenizerFiles(
     trainByteLevelBpe({ texts, vocabSize, specialTokens: CHAT_SPECIAL_TOKENS, normalizer: 'NFC' }),
   )

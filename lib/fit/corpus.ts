@@ -38,9 +38,20 @@ function repetition({ jobText, assessment }: GeneratedPair, random: Random): Cor
   return { user: `Repeat:\n${list}`, assistant: list }
 }
 
+/** What a tokenizer is trained on: the documents, and the words of the task that the corpus leaves out. */
+export function tokenizerTexts(pair: GeneratedPair): string[] {
+  const texts = corpusDocuments(pair).map((d) => ('text' in d ? d.text : `${d.user}\n${d.assistant}`))
+  return [...texts, pair.prompt.system, pair.explanation.replace(numbers, '')]
+}
+
+const numbers = /^\d+\. /gm
+
 function asked({ prompt }: GeneratedPair, questions: readonly Question[]): CorpusDocument {
   return {
-    user: [prompt.user, 'Questions:', ...questions.map(({ ask }, i) => `${i + 1}. ${ask}`)].join('\n'),
+    // The numbers belong to the questions here.
+    user: [prompt.user.replace(numbers, '- '), 'Questions:', ...questions.map(({ ask }, i) => `${i + 1}. ${ask}`)].join(
+      '\n',
+    ),
     assistant: questions.map(({ answer }, i) => `${i + 1}. ${answer}`).join('\n'),
   }
 }

@@ -15,16 +15,17 @@ const shortfallWords: Record<Shortfall, string> = {
 }
 
 /**
- * The explanation: one line a requirement, one summary sentence, and the level last. A line goes from the requirement over the evidence to
+ * The explanation: one numbered line a requirement, one summary sentence, and the level last. A line goes from the requirement over the evidence to
  * the verdict, so that a model that writes from left to right has before it whatever the next word depends on. Requirement and evidence
  * repeat the short forms of the prompt word by word, so that a small model can copy them.
  */
 export function explain(assessment: Assessment): string {
   const shown = assessment.findings.slice(0, maxRequirements)
-  return [...shown.map(explainFinding), summarise(shown), `Fit: ${assessment.level}`].join('\n')
+  const lines = shown.map((finding, i) => `${i + 1}. ${explainFinding(finding)}`)
+  return [...lines, summarise(shown), `Fit: ${assessment.level}`].join('\n')
 }
 
-/** The line of one requirement. */
+/** The line of one requirement, without its number. */
 export function explainFinding({ requirement, status, evidence, shortfall }: Finding): string {
   const optional = requirement.kind === 'nice' ? ' (nice to have)' : ''
   const shown = evidence
@@ -58,7 +59,7 @@ export function parseExplanation(text: string): Explanation {
   const summary = lines.find((line) => /^(?:The strongest match is|No requirement is fully met)/i.test(line))
   const requirements = lines.flatMap((line): ExplainedRequirement[] => {
     const found =
-      /^(.+?)(\s*\(nice to have\))?:\s+(?:profile shows\s+(.*)|no evidence\b.*?)\.\s+(Met|Partly met|Not met)\.?$/i.exec(
+      /^(?:\d+\.\s+)?(.+?)(\s*\(nice to have\))?:\s+(?:profile shows\s+(.*)|no evidence\b.*?)\.\s+(Met|Partly met|Not met)\.?$/i.exec(
         line,
       )
     if (!found) return []

@@ -22,8 +22,9 @@ export function fitPrompt(job: JobPost, profile: Profile): FitPrompt {
     .sort((a, b) => Number(a.kind === 'nice') - Number(b.kind === 'nice'))
     .slice(0, maxRequirements)
   const facts = profileFacts(profile)
+  // The explanation has the same numbers: the line that comes next is then found by counting.
   const lines = (kind: 'must' | 'nice') =>
-    ordered.filter((entry) => entry.kind === kind).map((entry) => `- ${entry.short}`)
+    ordered.flatMap((entry, i) => (entry.kind === kind ? [`${i + 1}. ${entry.short}`] : []))
   const section = (heading: string, body: string[]) => (body.length > 0 ? [heading, ...body] : [])
   const skills = selectSkills(facts.skills, ordered)
   const quoted = skills.filter(isQuoted).map((fact) => fact.phrase)

@@ -122,7 +122,7 @@ describe('generated pairs', () => {
   it('quote literally, and prompts carry every phrase that the explanation repeats', () => {
     for (const { assessment, profile, prompt } of pairs) {
       for (const { evidence, requirement } of assessment.findings) {
-        expect(prompt.user).toContain(`- ${requirement.short}`)
+        expect(prompt.user).toContain(`. ${requirement.short}\n`)
         if (!evidence) continue
         expect(evidence.quote).not.toBe('')
         expect(profile.text).toContain(evidence.quote)

@@ -206,10 +206,10 @@ describe('explanation', () => {
   it('repeats requirements and evidence in regular sentences', () => {
     expect(text).toBe(
       [
-        '5+ years of Python: profile shows 7 years of Python at Beta. Met.',
-        'Kubernetes: profile shows 7 years of Docker at Beta, which is related. Partly met.',
-        'German (B2): profile shows German (B1), which is not enough. Partly met.',
-        'AWS Certified Developer (nice to have): no evidence in the profile. Not met.',
+        '1. 5+ years of Python: profile shows 7 years of Python at Beta. Met.',
+        '2. Kubernetes: profile shows 7 years of Docker at Beta, which is related. Partly met.',
+        '3. German (B2): profile shows German (B1), which is not enough. Partly met.',
+        '4. AWS Certified Developer (nice to have): no evidence in the profile. Not met.',
         'The strongest match is 5+ years of Python and the biggest gap is AWS Certified Developer.',
         'Fit: medium',
       ].join('\n'),
