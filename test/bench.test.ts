@@ -129,7 +129,7 @@ describe('tables', () => {
 
     const file = join(mkdtempSync(join(tmpdir(), 'lantern-readme-')), 'README.md')
     writeFileSync(file, '# Title\n<!-- bench:start -->\nold\n<!-- bench:end -->\nrest\n')
-    const found = report({ command: 'npm run bench', ceilings: null, tables: [table], omissions: [] }, 2, null)
+    const found = report({ command: 'npm run bench', ceilings: {}, tables: [table], omissions: [] }, 2, null)
     for (let i = 0; i < 2; i++) rewriteBlock(file, readmeBlock(found)) // twice gives the same
     const written = readFileSync(file, 'utf8')
     expect(written).toMatch(/^# Title\n<!-- bench:start -->\nMade by `npm run bench`/)

@@ -32,9 +32,14 @@ export function repetitionDocuments(pair: GeneratedPair): CorpusDocument[] {
 
 /** A random list of words, and the same list again: nothing but copying predicts it. */
 function repetition({ jobText, assessment }: GeneratedPair, random: Random): CorpusDocument {
+  // Short lists among long ones: the fewer places there are to look at, the sooner copying is found.
+  const length = Math.round(2 ** (1 + 3.5 * random.float()))
   const words = random.sample(jobText.split(/\s+/), 16)
   const terms = assessment.findings.map(({ requirement }) => requirement.short)
-  const list = random.shuffle([...words, ...terms]).join('; ')
+  const list = random
+    .shuffle([...words, ...terms])
+    .slice(0, length)
+    .join('; ')
   return { user: `Repeat:\n${list}`, assistant: list }
 }
 

@@ -27,7 +27,7 @@ export function explain(assessment: Assessment): string {
 
 /** The line of one requirement, without its number. */
 export function explainFinding({ requirement, status, evidence, shortfall }: Finding): string {
-  const optional = requirement.kind === 'nice' ? ' (nice to have)' : ''
+  const optional = requirement.kind === 'nice' ? ', nice to have' : ''
   const shown = evidence
     ? `profile shows ${evidence.phrase.replace(/\.$/, '')}${shortfall ? shortfallWords[shortfall] : ''}`
     : 'no evidence in the profile'
@@ -59,7 +59,7 @@ export function parseExplanation(text: string): Explanation {
   const summary = lines.find((line) => /^(?:The strongest match is|No requirement is fully met)/i.test(line))
   const requirements = lines.flatMap((line): ExplainedRequirement[] => {
     const found =
-      /^(?:\d+\.\s+)?(.+?)(\s*\(nice to have\))?:\s+(?:profile shows\s+(.*)|no evidence\b.*?)\.\s+(Met|Partly met|Not met)\.?$/i.exec(
+      /^(?:\d+\.\s+)?(.+?)(,\s*nice to have)?:\s+(?:profile shows\s+(.*)|no evidence\b.*?)\.\s+(Met|Partly met|Not met)\.?$/i.exec(
         line,
       )
     if (!found) return []

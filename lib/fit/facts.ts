@@ -6,7 +6,10 @@ import { findEntries, findNames } from './match.js'
 import type { Experience, Profile } from './profile.js'
 import { certificateName } from './requirement.js'
 
-/** Something the profile shows. `phrase` is the regular short form, `quote` stands in the profile's text literally. */
+/**
+ * Something the profile shows. `quote` stands in the profile's text literally; `phrase` is the regular short form, which begins with what it is
+ * about: "Python (3 years at Acme)". A model that has just written a requirement finds what belongs to it by that word and reads on.
+ */
 export type Fact = { name: string; phrase: string; quote: string }
 /** A skill; `years` is undefined when the profile only lists it. */
 export type SkillFact = Fact & { years?: number }
@@ -40,7 +43,7 @@ export function profileFacts(profile: Profile): Facts {
     return {
       name: area,
       years,
-      phrase: `${spellYears(years)} in ${area}${atCompanies(works)}`,
+      phrase: `${area} (${spellYears(years)}${atCompanies(works)})`,
       quote: quoteWork(profile, works[0]!),
     }
   })
@@ -60,7 +63,7 @@ export function profileFacts(profile: Profile): Facts {
       total: {
         name: 'experience',
         years: total,
-        phrase: `${spellYears(total)} of experience`,
+        phrase: `professional experience (${spellYears(total)})`,
         quote: quoteWork(profile, first),
       },
     }),
@@ -109,11 +112,11 @@ function skillFact(
   const withYears = years === undefined ? {} : { years }
   if ((table === 'soft' || table === 'sector') && works[0]) {
     const line = works[0].highlights.find((highlight) => findNames(highlight, 'skill').includes(name))
-    if (line) return { name, ...withYears, phrase: `"${clip(line)}"${at(works[0].company)}`, quote: line }
+    if (line) return { name, ...withYears, phrase: `${name} ("${clip(line)}"${at(works[0].company)})`, quote: line }
   }
   if (years === undefined) return { name, phrase: name, quote }
   const places = years === computed ? atCompanies(works) : ''
-  return { name, ...withYears, phrase: `${spellYears(years)} of ${name}${places}`, quote }
+  return { name, ...withYears, phrase: `${name} (${spellYears(years)}${places})`, quote }
 }
 
 /** Whole years covered by the employments, overlaps counted once. */

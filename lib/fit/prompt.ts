@@ -50,12 +50,7 @@ export function fitPrompt(job: JobPost, profile: Profile): FitPrompt {
 
 /** Soft skills and sectors stand in the prompt as the quoted line that shows them. */
 function isQuoted(fact: SkillFact): boolean {
-  const table = catalogueEntry(fact.name)?.table
-  return (
-    (table === 'soft' || table === 'sector') &&
-    fact.phrase !== fact.name &&
-    !/^(?:\d+ years?|under 1 year) of /.test(fact.phrase)
-  )
+  return fact.phrase.startsWith(`${fact.name} ("`)
 }
 
 function experienceLines(facts: Facts): string[] {

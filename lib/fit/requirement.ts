@@ -20,7 +20,7 @@ export type Requirement = {
   text: string
   kind: 'must' | 'nice'
   type: RequirementType
-  /** Regular short form: "5+ years of Python", "German (C1)", "Bachelor's degree in Nursing". */
+  /** Regular short form, what it is about first: "Python (5+ years)", "German (C1)", "Bachelor's degree in Nursing". */
   short: string
   /** Catalogue name of the skill or certificate, or the key phrase of an unknown one. */
   skill?: string
@@ -121,7 +121,7 @@ function skillRequirements(clause: string, text: string, kind: 'must' | 'nice'):
       .map((name) => (type === 'certificate' ? certificateName(name) : name))
       .join(' or ')
     const timed = type === 'certificate' ? undefined : years
-    const short = timed === undefined ? label : `${timed}+ years of ${label}`
+    const short = timed === undefined ? label : `${label} (${timed}+ years)`
     return {
       text,
       kind,
@@ -154,7 +154,7 @@ function experienceRequirement(clause: string, years: number, text: string, kind
   const area = names
     .sort((a, b) => b.name.length - a.name.length)
     .find(({ name }) => new RegExp(`\\b${name.toLowerCase()}\\b`).test(lower))?.area
-  const short = area ? `${years}+ years in ${area}` : `${years}+ years of experience`
+  const short = `${area ?? 'professional experience'} (${years}+ years)`
   return { text, kind, type: 'experience', short, years, ...(area && { area }) }
 }
 

@@ -42,23 +42,23 @@ describe('names in text', () => {
 
 describe('requirement lines', () => {
   it.each([
-    ['5+ years of experience with Python', ['5+ years of Python']],
-    ['At least five years of Python', ['5+ years of Python']],
-    ['3-5 years of hands-on SQL', ['3+ years of SQL']],
+    ['5+ years of experience with Python', ['Python (5+ years)']],
+    ['At least five years of Python', ['Python (5+ years)']],
+    ['3-5 years of hands-on SQL', ['SQL (3+ years)']],
     ['Python or Java', ['Python or Java']],
     ['JavaScript, HTML and CSS', ['JavaScript', 'HTML', 'CSS']],
-    ['5+ years of Python and experience with Kafka', ['5+ years of Python', 'Kafka']],
+    ['5+ years of Python and experience with Kafka', ['Python (5+ years)', 'Kafka']],
     ["Bachelor's degree in Computer Science or a related field", ["Bachelor's degree in Computer Science"]],
     ["A Bachelor's or Master's degree in Nursing", ["Bachelor's degree in Nursing"]],
     ['Degree in engineering', ['Degree in Engineering']],
-    ["Bachelor's degree in Accounting and 3 years of IFRS", ["Bachelor's degree in Accounting", '3+ years of IFRS']],
+    ["Bachelor's degree in Accounting and 3 years of IFRS", ["Bachelor's degree in Accounting", 'IFRS (3+ years)']],
     ['Fluent German and English', ['German (C1)', 'English (C1)']],
     ['English, at least B1', ['English (B1)']],
     ['German at level B2 or above', ['German (B2)']],
     ['You are AWS Certified Solutions Architect', ['AWS Certified Solutions Architect']],
     ['PMP required', ['PMP certificate']],
-    ['8+ years of professional experience', ['8+ years of experience']],
-    ['At least 4 years in nursing', ['4+ years in nursing']],
+    ['8+ years of professional experience', ['professional experience (8+ years)']],
+    ['At least 4 years in nursing', ['nursing (4+ years)']],
     ['Certified Scrum Master', ['Professional Scrum Master']],
     ['You are at least 18 years old', ['At least 18 years old']],
     ['You enjoy a high degree of independence', ['High degree of independence']],
@@ -73,20 +73,20 @@ describe('requirement lines', () => {
 describe('status of one requirement', () => {
   const acme = work('Developer at Acme (01/2018 - 12/2020)\n- Built services in Python\n')
   it.each([
-    ['skill with years met', '3+ years of Python', acme, 'met', '3 years of Python at Acme'],
-    ['skill with years partly', '5+ years of Python', acme, 'partly', '3 years of Python at Acme'],
-    ['skill with far fewer years', '8+ years of Python', acme, 'notMet', '3 years of Python at Acme'],
-    ['skill without years', 'Python', acme, 'met', '3 years of Python at Acme'],
+    ['skill with years met', '3+ years of Python', acme, 'met', 'Python (3 years at Acme)'],
+    ['skill with years partly', '5+ years of Python', acme, 'partly', 'Python (3 years at Acme)'],
+    ['skill with far fewer years', '8+ years of Python', acme, 'notMet', 'Python (3 years at Acme)'],
+    ['skill without years', 'Python', acme, 'met', 'Python (3 years at Acme)'],
     [
       'related skill',
       'FastAPI',
       work('Dev at Acme (2018 - 2020)\n- Django services'),
       'partly',
-      '2 years of Django at Acme',
+      'Django (2 years at Acme)',
     ],
     ['missing skill', 'Kubernetes', acme, 'notMet', undefined],
     ['listed without years', '3+ years of Go', 'Jo\n\nSkills\nGo, Python', 'partly', 'Go'],
-    ['stated years', '3+ years of Go', 'Jo\n\nSkills\nGo (4 years), Python', 'met', '4 years of Go'],
+    ['stated years', '3+ years of Go', 'Jo\n\nSkills\nGo (4 years), Python', 'met', 'Go (4 years)'],
     ['Java is not JavaScript', 'Java', 'Jo\n\nSkills\nJavaScript, CSS', 'notMet', undefined],
     ['JavaScript is not Java', 'JavaScript', 'Jo\n\nSkills\nJava', 'notMet', undefined],
     ['C is not C++', 'C#', 'Jo\n\nSkills\nC++, C', 'notMet', undefined],
@@ -139,24 +139,30 @@ describe('status of one requirement', () => {
       '3+ years in nursing',
       work('Staff Nurse at St. Mary (2018 - 2022)'),
       'met',
-      '4 years in nursing at St. Mary',
+      'nursing (4 years at St. Mary)',
     ],
     ['area of other work', '3+ years in nursing', acme, 'notMet', undefined],
-    ['total experience', '2+ years of professional experience', acme, 'met', '3 years of experience'],
-    ['total experience short', '5 years of professional experience', acme, 'partly', '3 years of experience'],
+    ['total experience', '2+ years of professional experience', acme, 'met', 'professional experience (3 years)'],
+    [
+      'total experience short',
+      '5 years of professional experience',
+      acme,
+      'partly',
+      'professional experience (3 years)',
+    ],
     [
       'soft skill quoted',
       'Mentoring',
       work('Nurse at Acme (2018 - 2020)\n- Mentored four junior colleagues.'),
       'met',
-      '"Mentored four junior colleagues" at Acme',
+      'mentoring ("Mentored four junior colleagues" at Acme)',
     ],
     [
       'sector',
       'Experience in the insurance industry',
       work('Clerk at Acme (2018 - 2020)\n- Worked for banks'),
       'partly',
-      '"Worked for banks" at Acme',
+      'financial services sector ("Worked for banks" at Acme)',
     ],
     ['unknown phrase met', 'Beekeeping', 'Jo\n\nSummary\nBeekeeping is my life.', 'met', 'Beekeeping'],
     ['unknown phrase missing', 'Beekeeping', acme, 'notMet', undefined],
@@ -169,9 +175,9 @@ describe('status of one requirement', () => {
       'Developer at Acme (Jan 2018 - Dec 2021)\n- Python\n\nDeveloper at Beta (Jan 2020 - Dec 2022)\n- Python',
     )
     expect(verdict('5+ years of Python', overlap)).toEqual([
-      '5+ years of Python',
+      'Python (5+ years)',
       'met',
-      '5 years of Python at Acme and Beta',
+      'Python (5 years at Acme and Beta)',
     ])
     expect(verdict('6+ years of Python', overlap)[1]).toBe('partly')
     const present = work('Developer at Acme (Jul 2021 - present)\n- Python')
@@ -206,11 +212,11 @@ describe('explanation', () => {
   it('repeats requirements and evidence in regular sentences', () => {
     expect(text).toBe(
       [
-        '1. 5+ years of Python: profile shows 7 years of Python at Beta. Met.',
-        '2. Kubernetes: profile shows 7 years of Docker at Beta, which is related. Partly met.',
+        '1. Python (5+ years): profile shows Python (7 years at Beta). Met.',
+        '2. Kubernetes: profile shows Docker (7 years at Beta), which is related. Partly met.',
         '3. German (B2): profile shows German (B1), which is not enough. Partly met.',
-        '4. AWS Certified Developer (nice to have): no evidence in the profile. Not met.',
-        'The strongest match is 5+ years of Python and the biggest gap is AWS Certified Developer.',
+        '4. AWS Certified Developer, nice to have: no evidence in the profile. Not met.',
+        'The strongest match is Python (5+ years) and the biggest gap is AWS Certified Developer.',
         'Fit: medium',
       ].join('\n'),
     )
@@ -220,14 +226,14 @@ describe('explanation', () => {
     const read = parseExplanation(text)
     expect(read.level).toBe('medium')
     expect(read.requirements.map(({ short, kind, status }) => [short, kind, status])).toEqual([
-      ['5+ years of Python', 'must', 'met'],
+      ['Python (5+ years)', 'must', 'met'],
       ['Kubernetes', 'must', 'partly'],
       ['German (B2)', 'must', 'partly'],
       ['AWS Certified Developer', 'nice', 'notMet'],
     ])
     expect(read.requirements[3]!.evidence).toBeUndefined()
     expect(parseExplanation('nonsense\nPython: Met')).toEqual({ requirements: [] })
-    expect(parseExplanation('Node.js: profile shows 3 years of Node.js. Met.').requirements[0]!.short).toBe('Node.js')
+    expect(parseExplanation('Node.js: profile shows Node.js (3 years). Met.').requirements[0]!.short).toBe('Node.js')
   })
 
   it('is scored', () => {

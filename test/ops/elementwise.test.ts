@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { add, addScaled, cast, columns, copyInto, countNonFinite, fill, scale } from '../../lib/ops/elementwise.js'
+import { Device } from '../../lib/tensor/device.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import { asStored, FLOATS, normal, relativeError, roundBf16, TOLERANCE, testDevice } from '../support.js'
 
@@ -104,10 +105,17 @@ test.each(SIZES)('cast of %i elements rounds to nearest even, its gradient goes 
 })
 
 test('cast keeps NaN, infinities, zeros and what rounds up to infinity', async () => {
-  const x = Float32Array.of(NaN, Infinity, -Infinity, -0, 3.4e38, 1.00390625, 1.01171875, 1e-40, -1e-45)
+  const x = Float32Array.of(NaN, Infinity, -Infinity, -0, 3.4e38, 1.00390625, 1.01171875, 2 ** -126, -(2 ** -126))
   const y = await cast(device.tensor(x), 'bfloat16').floats()
   expect(y).toEqual(roundBf16(x))
   expect(Array.from(y.slice(0, 7))).toEqual([NaN, Infinity, -Infinity, -0, Infinity, 1, 1.015625])
+})
+
+test('cast rounds numbers below the smallest normal one, or makes them zero where the instruction does', async () => {
+  const x = Float32Array.of(1e-40, -1e-40, 2e-39)
+  const y = await cast(device.tensor(x), 'bfloat16').floats()
+  const zero = Device.describe().instructionSet === 'avx512'
+  expect(y).toEqual(zero ? Float32Array.of(0, -0, 0) : roundBf16(x))
 })
 
 test('int32: fill and copy', async () => {

@@ -5,7 +5,7 @@ import { afterAll } from 'vitest'
 import { LEVELS } from '../../lib/distill/samples.js'
 import { type GeneratedPair, generatePairs } from '../../lib/fit/generate.js'
 import { fitPrompt } from '../../lib/fit/prompt.js'
-import type { DecoderConfig } from '../../lib/models/config.js'
+import { type DecoderConfig, eosTokenIds } from '../../lib/models/config.js'
 import { saveFolder } from '../../lib/models/folder.js'
 import { randomWeights } from '../../lib/models/initialise.js'
 import { Qwen2 } from '../../lib/models/qwen2.js'
@@ -36,6 +36,9 @@ export async function tinyModels(device: Device): Promise<TinyModels> {
   const save = async (name: string, changes: Partial<DecoderConfig>): Promise<string> => {
     const config = { ...tinyConfig(tokenizer), ...changes }
     using model = new Qwen2(device, config, randomWeights(device, { seed: 7, layers: config.layers, std: 0.3 }))
+    // Its logit is 0 everywhere, so that no greedy answer ends before its time.
+    if (!config.tieWordEmbeddings && config.numLabels === undefined)
+      for (const id of eosTokenIds(config)) model.headWeight.rows(id, id + 1).write(new Float32Array(config.hiddenSize))
     const tensors = [...model.parameters].map(([tensorName, tensor]) => ({ name: tensorName, tensor }))
     const folder = join(root, name)
     await saveFolder(folder, { config, tensors, tokenizerFrom })
