@@ -33,7 +33,7 @@ interface Layer {
   down: Tensor
 }
 
-/** The residual stream, and what the last block is yet to add to it: the sum is fused into the next norm. */
+/** The residual stream, float32 whatever the activations are, and what the last block is yet to add to it: the sum is fused into the next norm. */
 interface Residual {
   x: Tensor
   delta: Tensor | null
@@ -119,7 +119,7 @@ export class Qwen2 {
   forward(batch: Packed, attend: Attend = this.#packed(batch)): Tensor {
     const eps = this.config.rmsNormEps
     const record = recording(...this.parameters.values())
-    let state: Residual = { x: embedding(batch.ids, this.#embed, { dtype: this.dtype }), delta: null }
+    let state: Residual = { x: embedding(batch.ids, this.#embed, { dtype: 'float32' }), delta: null }
     this.#layers.forEach((layer, i) => {
       const before = state
       const run = () => this.#layer(layer, i, before, batch.positions, attend)
@@ -127,12 +127,14 @@ export class Qwen2 {
       if (!record) for (const t of [before.x, before.delta]) t?.dispose()
     })
     const { x, delta } = state
-    return delta ? addRmsNorm(delta, x, this.#norm, eps).y : rmsNorm(x, this.#norm, eps)
+    return delta ? addRmsNorm(delta, x, this.#norm, eps).y : rmsNorm(x, this.#norm, eps, { dtype: this.dtype })
   }
 
   #layer(layer: Layer, i: number, { x, delta }: Residual, positions: Tensor, attend: Attend): Residual {
     const eps = this.config.rmsNormEps
-    const before = delta ? addRmsNorm(delta, x, layer.inputNorm, eps) : { y: rmsNorm(x, layer.inputNorm, eps), sum: x }
+    const before = delta
+      ? addRmsNorm(delta, x, layer.inputNorm, eps)
+      : { y: rmsNorm(x, layer.inputNorm, eps, { dtype: this.dtype }), sum: x }
     const attended = this.#attention(layer, i, before.y, positions, attend)
     const between = addRmsNorm(attended, before.sum, layer.postNorm, eps)
     const activated = swiglu(linear(between.y, layer.gate), linear(between.y, layer.up))
@@ -170,7 +172,7 @@ export class Qwen2 {
   }
 
   /**
-   * Class logits of a sequence classifier: [sequences, numLabels], from the last token of each sequence through the head, linear or an MLP.
+   * Class logits of a sequence classifier: [sequences, numLabels], float32, from the last token of each sequence through the head, linear or an MLP.
    * @throws ArgumentError for a language model
    */
   classify(batch: Packed): Tensor {
@@ -180,7 +182,8 @@ export class Qwen2 {
       )
     const { dense, denseBias, score } = this.#classifier
     const pooled = lastToken(this.forward(batch), batch.cuSeqlens)
-    return linear(dense ? linear(pooled, dense, { bias: denseBias, activation: 'gelu' }) : pooled, score)
+    const features = dense ? linear(pooled, dense, { bias: denseBias, activation: 'gelu' }) : pooled
+    return linear(features, score, { dtype: 'float32' })
   }
 
   /** Gives the memory of all parameters back. */

@@ -1,63 +1,68 @@
 import { ShapeError } from '../errors.js'
 import { gradOf, needsGrad, recording } from '../tensor/tape.js'
-import { dtypeCode, shapeText, type Tensor } from '../tensor/tensor.js'
+import { dtypeCode, type FloatDType, shapeText, type Tensor } from '../tensor/tensor.js'
+import { cast } from './elementwise.js'
 
 /**
  * Root-mean-square norm over the last dimension: y = x / sqrt(mean(x^2) + eps) * weight.
  *
  * @param x [..., hiddenSize], float32 or bfloat16
  * @param weight [hiddenSize], float32 or bfloat16
- * @returns y of x's shape and dtype
+ * @param options.dtype of y; default: x's
+ * @returns y of x's shape
  * @throws ShapeError when weight does not match the last dimension
  */
-export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
-  return run('rmsNorm', x, null, weight, eps).y
+export function rmsNorm(x: Tensor, weight: Tensor, eps: number, options: { dtype?: FloatDType } = {}): Tensor {
+  return run('rmsNorm', null, x, weight, eps, options.dtype ?? (x.dtype as FloatDType)).y
 }
 
 /**
  * The residual addition and the norm after it in one pass: sum = x + residual, y = rmsNorm(sum).
  *
  * @param x [..., hiddenSize]
- * @param residual as x, of its shape and dtype
- * @returns sum and y, of x's shape and dtype
+ * @param residual of x's shape; it may be float32 where x is bfloat16, which keeps the sum over many layers exact
+ * @returns sum, of residual's dtype, and y, of x's, both of their shape
  * @throws ShapeError when the shapes differ
  */
 export function addRmsNorm(x: Tensor, residual: Tensor, weight: Tensor, eps: number): { y: Tensor; sum: Tensor } {
-  if (shapeText(x.shape) !== shapeText(residual.shape) || x.dtype !== residual.dtype)
+  if (shapeText(x.shape) !== shapeText(residual.shape))
     throw new ShapeError(
       `addRmsNorm: x is ${x.dtype} ${shapeText(x.shape)} but residual is ${residual.dtype} ${shapeText(residual.shape)}; they must be alike`,
     )
-  const { y, sum } = run('addRmsNorm', x, residual, weight, eps)
+  const { y, sum } = run('addRmsNorm', x, residual, weight, eps, x.dtype as FloatDType)
   return { y, sum: sum! }
 }
 
-function run(name: string, x: Tensor, residual: Tensor | null, weight: Tensor, eps: number) {
-  const { device, dtype } = x
-  const cols = x.dim(-1)
-  const rows = cols === 0 ? 0 : x.size / cols
+/** `stream` is what runs through the model, `x` what a branch adds to it; `dtype` that of x and y. */
+function run(name: string, x: Tensor | null, stream: Tensor, weight: Tensor, eps: number, dtype: FloatDType) {
+  const { device, shape } = stream
+  const streamDtype = stream.dtype as FloatDType
+  const cols = stream.dim(-1)
+  const rows = cols === 0 ? 0 : stream.size / cols
   if (weight.shape.length !== 1 || weight.size !== cols)
     throw new ShapeError(
-      `${name}: x is ${shapeText(x.shape)} but weight is ${shapeText(weight.shape)}; weight must be [${cols}]`,
+      `${name}: x is ${shapeText(shape)} but weight is ${shapeText(weight.shape)}; weight must be [${cols}]`,
     )
-  const record = recording(x, residual, weight)
-  const y = device.empty(x.shape, dtype)
-  const sum = residual ? device.empty(x.shape, dtype) : null
+  const record = recording(x, stream, weight)
+  const y = device.empty(shape, dtype)
+  const sum = x ? device.empty(shape, streamDtype) : null
   const rstd = record ? device.empty([rows]) : null
-  const common = { rows, cols, dtype: dtypeCode(dtype), weightDtype: dtypeCode(weight.dtype) }
-  device.launch('rmsNorm', { x, residual, weight, y, sum, rstd, ...common, eps })
+  const dtypes = { streamDtype: dtypeCode(streamDtype), dtype: dtypeCode(dtype), weightDtype: dtypeCode(weight.dtype) }
+  device.launch('rmsNorm', { stream, x, weight, y, sum, rstd, rows, cols, ...dtypes, eps })
   if (record) {
-    const h = sum ?? x
+    const h = sum ?? stream
     device.tape!.record({
       name,
-      inputs: [x, residual, weight],
+      inputs: [x, stream, weight],
       outputs: sum ? [y, sum] : [y],
       saved: [rstd],
       backward: ([dy, dsum = null]) => {
-        if (!dy) return [dsum, dsum, null]
-        const dh = device.empty(x.shape, dtype)
+        if (!dy) return [dsum && streamDtype !== dtype ? cast(dsum, dtype) : dsum, dsum, null]
+        const dh = device.empty(shape, streamDtype)
+        const dx = x && streamDtype !== dtype ? device.empty(shape, dtype) : null
         const dweight = needsGrad(weight) ? gradOf(weight) : null
-        device.launch('rmsNormBackward', { dy, dsum, h, weight, rstd, dh, dweight, ...common })
-        return [dh, residual ? dh : null, null]
+        device.launch('rmsNormBackward', { dy, dsum, h, weight, rstd, dh, dx, dweight, rows, cols, ...dtypes })
+        return [dx ?? dh, dh, null]
       },
     })
   }

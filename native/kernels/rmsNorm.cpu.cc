@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "common/simd.h"
+#include "common/split.h"
 #include "common/types.h"
 
 namespace lantern::LANTERN_ISA {
@@ -11,65 +11,72 @@ namespace {
 
 constexpr int64_t kRowsPerItem = 16;
 
-template <class T, class W>
+template <class S, class T, class W>
 void forwardRow(const RmsNormParams& p, int64_t row) {
   const int64_t n = p.cols;
-  const T* x = static_cast<const T*>(p.x) + row * n;
-  const T* residual = p.residual ? static_cast<const T*>(p.residual) + row * n : nullptr;
+  const S* stream = static_cast<const S*>(p.stream) + row * n;
+  const T* x = p.x ? static_cast<const T*>(p.x) + row * n : nullptr;
   T* y = static_cast<T*>(p.y) + row * n;
-  T* sumOut = p.sum ? static_cast<T*>(p.sum) + row * n : nullptr;
+  S* sumOut = p.sum ? static_cast<S*>(p.sum) + row * n : nullptr;
   const W* weight = static_cast<const W*>(p.weight);
 
-  vfloat square[2] = {};
-  for (int64_t i = 0, k = 0; i < n; i += kLanes, k ^= 1) {
-    vfloat h = loadPart(x + i, n - i);
-    if (residual) h += loadPart(residual + i, n - i);
+  vfloat square = {};
+  const auto added = [&](int64_t i, int64_t left) {
+    const vfloat h = loadPart(stream + i, left);
+    return x ? h + loadPart(x + i, left) : h;
+  };
+  eachVector(0, n, [&](int64_t i, auto left) {
+    vfloat h = added(i, left);
     if (sumOut) {
-      storePart(sumOut + i, h, n - i);
-      h = loadPart(sumOut + i, n - i);  // the backward sees the stored value, so the forward normalises that one
+      storePart(sumOut + i, h, left);
+      h = loadPart(sumOut + i, left);  // the backward sees the stored value, so the forward normalises that one
     }
-    square[k] += h * h;
-  }
-  const float r = 1.f / std::sqrt(sum(square[0] + square[1]) / float(n) + float(p.eps));
-  const T* h = sumOut ? sumOut : x;
-  for (int64_t i = 0; i < n; i += kLanes) {
-    vfloat v = loadPart(h + i, n - i);
-    if (residual && !sumOut) v += loadPart(residual + i, n - i);
-    storePart(y + i, v * r * loadPart(weight + i, n - i), n - i);
-  }
+    square += h * h;
+  });
+  const float r = 1.f / std::sqrt(sum(square) / float(n) + float(p.eps));
+  eachVector(0, n, [&](int64_t i, auto left) {
+    const vfloat h = sumOut ? loadPart(sumOut + i, left) : added(i, left);
+    storePart(y + i, h * r * loadPart(weight + i, left), left);
+  });
   if (p.rstd) p.rstd[row] = r;
 }
 
-template <class T, class W>
+template <class S, class T, class W>
 void backwardRow(const RmsNormBackwardParams& p, int64_t row, float* dweight) {
   const int64_t n = p.cols;
   const T* dy = static_cast<const T*>(p.dy) + row * n;
-  const T* dsum = p.dsum ? static_cast<const T*>(p.dsum) + row * n : nullptr;
-  const T* h = static_cast<const T*>(p.h) + row * n;
-  T* dh = static_cast<T*>(p.dh) + row * n;
+  const S* dsum = p.dsum ? static_cast<const S*>(p.dsum) + row * n : nullptr;
+  const S* h = static_cast<const S*>(p.h) + row * n;
+  S* dh = static_cast<S*>(p.dh) + row * n;
+  T* dx = p.dx ? static_cast<T*>(p.dx) + row * n : nullptr;
   const W* weight = static_cast<const W*>(p.weight);
   const float r = p.rstd[row];
 
-  vfloat dot[2] = {};
-  for (int64_t i = 0, k = 0; i < n; i += kLanes, k ^= 1)
-    dot[k] += loadPart(dy + i, n - i) * loadPart(weight + i, n - i) * loadPart(h + i, n - i);
-  const float c = sum(dot[0] + dot[1]) * r * r * r / float(n);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const vfloat g = loadPart(dy + i, n - i), x = loadPart(h + i, n - i);
-    vfloat d = g * loadPart(weight + i, n - i) * r - x * c;
-    if (dsum) d += loadPart(dsum + i, n - i);
-    storePart(dh + i, d, n - i);
-    if (dweight) storePart(dweight + i, loadPart(dweight + i, n - i) + g * x * r, n - i);
-  }
+  vfloat dot = {};
+  eachVector(0, n, [&](int64_t i, auto left) { dot += loadPart(dy + i, left) * loadPart(weight + i, left) * loadPart(h + i, left); });
+  const float c = sum(dot) * r * r * r / float(n);
+  eachVector(0, n, [&](int64_t i, auto left) {
+    const vfloat g = loadPart(dy + i, left), v = loadPart(h + i, left);
+    vfloat d = g * loadPart(weight + i, left) * r - v * c;
+    if (dsum) d += loadPart(dsum + i, left);
+    storePart(dh + i, d, left);
+    if (dx) storePart(dx + i, d, left);
+    if (dweight) storePart(dweight + i, loadPart(dweight + i, left) + g * v * r, left);
+  });
+}
+
+template <class P, class F>
+Status forAll(const P& p, F&& fn) {
+  return forType(p.streamDtype, [&](auto s) { return forTypes(p.dtype, p.weightDtype, [&](auto t, auto w) { return fn(s, t, w); }); });
 }
 
 }  // namespace
 
 Status rmsNorm(const RmsNormParams& p, Context& c) {
-  return forTypes(p.dtype, p.weightDtype, [&](auto t, auto w) {
+  return forAll(p, [&](auto s, auto t, auto w) {
     c.pool.parallel((p.rows + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item, int) {
       const int64_t end = std::min(p.rows, (item + 1) * kRowsPerItem);
-      for (int64_t row = item * kRowsPerItem; row < end; ++row) forwardRow<decltype(t), decltype(w)>(p, row);
+      for (int64_t row = item * kRowsPerItem; row < end; ++row) forwardRow<decltype(s), decltype(t), decltype(w)>(p, row);
     });
     return Status::fine();
   });
@@ -83,12 +90,12 @@ Status rmsNormBackward(const RmsNormBackwardParams& p, Context& c) {
     partial = static_cast<float*>(c.workspace.shared(size_t(blocks * p.cols) * sizeof(float)));
     if (!partial) return Status::error(Code::outOfMemory, "rmsNormBackward: no memory for the partial weight gradients");
   }
-  return forTypes(p.dtype, p.weightDtype, [&](auto t, auto w) {
+  return forAll(p, [&](auto s, auto t, auto w) {
     c.pool.parallel(blocks, [&](int64_t block, int) {
       float* dweight = partial ? partial + block * p.cols : nullptr;
       if (dweight) std::fill_n(dweight, p.cols, 0.f);
       const int64_t end = std::min(p.rows, (block + 1) * size);
-      for (int64_t row = block * size; row < end; ++row) backwardRow<decltype(t), decltype(w)>(p, row, dweight);
+      for (int64_t row = block * size; row < end; ++row) backwardRow<decltype(s), decltype(t), decltype(w)>(p, row, dweight);
     });
     if (partial)
       for (int64_t block = 0; block < blocks; ++block)

@@ -6,10 +6,12 @@ import { distillation, languageModelling } from '../../lib/distill/objectives.js
 import { Engine } from '../../lib/generate/engine.js'
 import { saveFolder } from '../../lib/models/folder.js'
 import { pack } from '../../lib/models/packed.js'
+import type { Qwen2 } from '../../lib/models/qwen2.js'
 import { loadModel } from '../../lib/models/registry.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { Tape } from '../../lib/tensor/tape.js'
+import type { FloatDType } from '../../lib/tensor/tensor.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { relativeError, testDevice } from '../support.js'
 
@@ -43,12 +45,38 @@ const KINDS = {
 /**
  * Rounding the weights of these random models to bfloat16 alone moves the logits by 0.011 and the gradients by 0.021 (measured with float32
  * arithmetic on rounded weights), so no bfloat16 run can come closer. The bound is what PyTorch's own bfloat16 reaches on the same data
- * (bfloat16_peer.py). The class logits are twelve numbers that end rounded to bfloat16, so their error is a draw of few: an instruction set
- * that adds up pairs of bfloat16 draws anew (0.0205 against 0.0162 for one that does not), and half as much again is allowed.
+ * (bfloat16_peer.py): for the logits, for all gradients as one vector, and for the worst single tensor, whose exact value may be a sum of terms
+ * that cancel, as that of the keys' biases is. The class logits are twelve numbers, so their error is a draw of few: a quarter more is allowed.
  */
 const peer = JSON.parse(readFileSync(folder('bfloat16-peer.json'), 'utf8'))
-const limit = (dtype: 'float32' | 'bfloat16', what: string): number =>
-  dtype === 'float32' ? 2e-5 : peer[what] * (what === 'seqcls.logits' ? 1.5 : 1)
+const limit = (dtype: FloatDType, what: string): number =>
+  dtype === 'float32' ? 2e-5 : peer[what] * (what === 'seqcls.logits' ? 1.25 : 1)
+
+interface GradientErrors {
+  all: number
+  tensors: Record<string, number>
+}
+
+async function gradientErrors(
+  model: Qwen2,
+  wanted: ReturnType<typeof readSafetensorsSync>,
+  prefix: string,
+): Promise<GradientErrors> {
+  const tensors: Record<string, number> = {}
+  const [have, want]: number[][] = [[], []]
+  for (const [name, parameter] of model.parameters) {
+    const [a, b] = [await parameter.grad!.floats(), wanted[`${prefix}.${name}`]!.data as Float32Array]
+    tensors[name] = relativeError(a, b)
+    have!.push(...a)
+    want!.push(...b)
+  }
+  return { all: relativeError(have!, want!), tensors }
+}
+
+function expectSmall({ all, tensors }: GradientErrors, dtype: FloatDType, what: string): void {
+  expect(all).toBeLessThan(limit(dtype, what))
+  expect(Math.max(...Object.values(tensors)), JSON.stringify(tensors)).toBeLessThan(limit(dtype, 'tensor'))
+}
 
 describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (dtype) => {
   const load = (name: string, trainable = false) =>
@@ -76,9 +104,7 @@ describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (
     tape.backward(loss)
     const sums = await parts.floats()
     const means = task.total(Object.fromEntries(task.parts.map((name, k) => [name, sums[k]!])), valid)
-    const errors: Record<string, number> = {}
-    for (const [name, parameter] of student.parameters)
-      errors[name] = relativeError(await parameter.grad!.floats(), golden[`${prefix}.${name}`]!.data as Float32Array)
+    const errors = await gradientErrors(student, golden, prefix)
     student.dispose()
     teacher.dispose()
     return { means, errors }
@@ -87,14 +113,14 @@ describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (
   test('cross entropy and every gradient of it', async () => {
     const { means, errors } = await gradients('grad.ce', 'ce')
     expect(Math.abs(means.ce! / expected.ce - 1)).toBeLessThan(limit(dtype, 'logits'))
-    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(limit(dtype, 'grad.ce'))
+    expectSmall(errors, dtype, 'grad.ce')
   })
 
   test.each(Object.keys(KINDS) as (keyof typeof KINDS)[])('0.1 CE + 0.9 %s and every gradient of it', async (kind) => {
     const { means, errors } = await gradients(`grad.${kind}`, kind)
     expect(Math.abs(means.kd! / expected[`kd.${kind}`].kd - 1)).toBeLessThan(limit(dtype, 'logits'))
     expect(Math.abs(means.loss! / expected[`kd.${kind}`].loss - 1)).toBeLessThan(limit(dtype, 'logits'))
-    expect(Math.max(...Object.values(errors)), JSON.stringify(errors)).toBeLessThan(limit(dtype, `grad.${kind}`))
+    expectSmall(errors, dtype, `grad.${kind}`)
   })
 })
 
@@ -136,10 +162,7 @@ describe('sequence classification', () => {
       limit(dtype, 'seqcls.logits'),
     )
     expect(Math.abs((await loss.item()) / ce - 1)).toBeLessThan(limit(dtype, 'seqcls.logits'))
-    for (const [name, parameter] of model.parameters) {
-      const error = relativeError(await parameter.grad!.floats(), classes[`grad.ce.${name}`]!.data as Float32Array)
-      expect(error, name).toBeLessThan(limit(dtype, 'seqcls.grad.ce'))
-    }
+    expectSmall(await gradientErrors(model, classes, 'grad.ce'), dtype, 'seqcls.grad.ce')
     model.dispose()
   })
 })

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ShapeError } from '../../lib/errors.js'
 import { addRmsNorm, rmsNorm } from '../../lib/ops/rmsNorm.js'
 import { Tape } from '../../lib/tensor/tape.js'
-import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
+import { asStored, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
 
 const device = testDevice()
 const EPS = 1e-6
@@ -36,16 +36,24 @@ const SHAPES = [
   [257, 200],
 ] as const
 
-describe.each(FLOATS)('rmsNorm %s', (dtype) => {
+/** dtypes of the branches and of the residual stream. */
+const STREAMS = [
+  ['float32', 'float32'],
+  ['bfloat16', 'bfloat16'],
+  ['bfloat16', 'float32'],
+] as const
+
+describe.each(STREAMS)('rmsNorm %s, stream %s', (dtype, streamDtype) => {
   test.each(SHAPES)('[%i, %i] forward and gradients', async (rows, cols) => {
-    const data = asStored(normal(1, rows * cols, { outliers: 5 }), dtype)
+    const data = asStored(normal(1, rows * cols, { outliers: 5 }), streamDtype)
     const w = asStored(normal(2, cols), dtype)
     const dyData = asStored(normal(3, rows * cols), dtype)
-    const x = device.tensor(data, [rows, cols], dtype)
+    const x = device.tensor(data, [rows, cols], streamDtype)
     const weight = device.tensor(w, [cols], dtype)
     x.requiresGrad = weight.requiresGrad = true
     const tape = new Tape(device)
-    const y = rmsNorm(x, weight, EPS)
+    const y = rmsNorm(x, weight, EPS, { dtype })
+    expect(y.dtype).toBe(dtype)
     tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
     const want = reference(data, w, dyData, null)
     expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
@@ -56,10 +64,10 @@ describe.each(FLOATS)('rmsNorm %s', (dtype) => {
   test('with the residual addition fused', async () => {
     const [rows, cols] = [19, 96]
     const a = asStored(normal(4, rows * cols), dtype)
-    const b = asStored(normal(5, rows * cols), dtype)
+    const b = asStored(normal(5, rows * cols), streamDtype)
     const w = asStored(normal(6, cols), dtype)
     const x = device.tensor(a, [rows, cols], dtype)
-    const residual = device.tensor(b, [rows, cols], dtype)
+    const residual = device.tensor(b, [rows, cols], streamDtype)
     const weight = device.tensor(w, [cols], dtype)
     x.requiresGrad = residual.requiresGrad = weight.requiresGrad = true
     const tape = new Tape(device)
@@ -70,13 +78,13 @@ describe.each(FLOATS)('rmsNorm %s', (dtype) => {
 
     const h1 = asStored(
       a.map((v, i) => v + b[i]!),
-      dtype,
+      streamDtype,
     )
     const r1 = reference(h1, w, new Float32Array(h1.length), null)
     const y1 = asStored(Float32Array.from(r1.y), dtype)
     const h2 = asStored(
       y1.map((v, i) => v + h1[i]!),
-      dtype,
+      streamDtype,
     )
     const r2 = reference(h2, w, dyData, null)
     const d2 = Float32Array.from(r2.dh)
@@ -86,6 +94,19 @@ describe.each(FLOATS)('rmsNorm %s', (dtype) => {
     expect(relativeError(await residual.grad!.floats(), back.dh)).toBeLessThan(TOLERANCE[dtype])
     const dweight = r2.dweight.map((v, i) => v + back.dweight[i]!)
     expect(relativeError(await weight.grad!.floats(), dweight)).toBeLessThan(TOLERANCE[dtype])
+    expect([first.sum.dtype, second.y.dtype]).toEqual([streamDtype, dtype])
+  })
+
+  test('a sum that is used without its norm hands the gradient on', async () => {
+    const x = device.tensor(normal(8, 24), [2, 12], dtype)
+    const residual = device.tensor(normal(9, 24), [2, 12], streamDtype)
+    x.requiresGrad = residual.requiresGrad = true
+    const tape = new Tape(device)
+    const { sum } = addRmsNorm(x, residual, device.tensor(normal(10, 12)), EPS)
+    const dsum = asStored(normal(11, 24), streamDtype)
+    tape.backward(sum, device.tensor(dsum, [2, 12], streamDtype))
+    expect(relativeError(await x.grad!.floats(), asStored(dsum, dtype))).toBe(0)
+    expect(relativeError(await residual.grad!.floats(), dsum)).toBe(0)
   })
 })
 
