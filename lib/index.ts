@@ -80,7 +80,7 @@ export { type FolderContent, type ModelFolder, openFolder, saveFolder } from './
 export { randomWeights } from './models/initialise.js'
 export { type Packed, pack } from './models/packed.js'
 export { type Attend, Qwen2, type WeightSource } from './models/qwen2.js'
-export { type LoadOptions, loadModel } from './models/registry.js'
+export { createModel, type LoadOptions, loadModel } from './models/registry.js'
 export {
   type HostArray,
   type HostTensor,

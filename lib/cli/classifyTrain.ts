@@ -6,7 +6,7 @@ import { openFolder } from '../models/folder.js'
 import { checkSettings, defineCommand } from './command.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
-import { runSettings, trainingSettings } from './settings.js'
+import { dtypeOf, runSettings, trainingSettings } from './settings.js'
 import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
 
 const schema = runSettings.extend({
@@ -41,13 +41,14 @@ export async function classifyTrain(input: ClassifyTrainSettings, context: Train
   const settings = checkSettings('classify-train', schema, input)
   const { precision, seed } = settings.training
   return withDevice(context, async (device) => {
+    const dtype = dtypeOf(precision, device)
     const folder = await openFolder(device, settings.model)
     folder.verify() // only the new head may be missing, and nothing else is to be filled in
     folder.close()
     using opened = await openModel(device, settings.model, 'classify', {
       trainable: true,
-      weights: precision,
-      activations: precision,
+      weights: dtype,
+      activations: dtype,
       config: {
         numLabels: LEVELS.length,
         id2label: LEVELS,

@@ -7,7 +7,7 @@ import type { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
-import { distillSettings, folder, runSettings, trainingSettings } from './settings.js'
+import { distillSettings, dtypeOf, folder, runSettings, trainingSettings } from './settings.js'
 import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
 
 const schema = runSettings.extend({
@@ -48,13 +48,13 @@ ${exampleConfig.replace(/^/gm, '  ').trimEnd()}`,
  */
 export async function distill(input: DistillSettings, context: TrainingContext): Promise<TrainingResult> {
   const settings = checkSettings('distill', schema, input)
-  const { precision } = settings.training
   return withDevice(context, async (device) => {
-    using teacher = await openModel(device, settings.teacher, 'decode', { activations: precision })
+    const dtype = dtypeOf(settings.training.precision, device)
+    using teacher = await openModel(device, settings.teacher, 'decode', { activations: dtype })
     using student = await openModel(device, settings.model, 'decode', {
       trainable: true,
-      weights: precision,
-      activations: precision,
+      weights: dtype,
+      activations: dtype,
     })
     const { model, tokenizer } = student
     requireSameTokens(tokenizer, teacher.tokenizer, settings)

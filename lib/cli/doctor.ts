@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { AddonError } from '../errors.js'
 import { Device } from '../tensor/device.js'
 import type { AddonInfo } from '../tensor/native.js'
+import type { FloatDType } from '../tensor/tensor.js'
 import { defineCommand, type Print } from './command.js'
 import { measurePeak, productSeconds } from './peak.js'
 import { version } from './version.js'
@@ -19,8 +20,8 @@ export interface DoctorReport {
   threads: number | null
   /** Bytes; `limit` is what the process may take where that is less than all. */
   memory: { total: number; free: number; limit: number | null; hugePages: string }
-  /** Measured: float32 operations a second of a matrix product, bytes a second that one row times a matrix reads. */
-  measured: { matrixPeak: number; readBandwidth: number } | null
+  /** Measured: operations a second of a matrix product by dtype, bytes a second that one row times a matrix reads. */
+  measured: { matrixPeak: Record<FloatDType, number>; readBandwidth: number } | null
   /** What to do about what is off, one sentence each. */
   advice: string[]
 }
@@ -51,7 +52,10 @@ export async function doctor(print: Print): Promise<DoctorReport> {
     report.addon = Device.describe()
     const device = Device.open()
     report.threads = device.threads
-    report.measured = { matrixPeak: await measurePeak(device), readBandwidth: await measureReadBandwidth(device) }
+    report.measured = {
+      matrixPeak: { float32: await measurePeak(device, 'float32'), bfloat16: await measurePeak(device, 'bfloat16') },
+      readBandwidth: await measureReadBandwidth(device),
+    }
     await device.close()
   } catch (error) {
     if (!(error instanceof AddonError)) throw error
@@ -82,7 +86,7 @@ function hugePages(): string {
 /** Bytes a second: one row times a float32 matrix of 128 MiB, which no cache holds, as generation of a single text reads its weights. */
 async function measureReadBandwidth(device: Device): Promise<number> {
   const [out, cols] = [16384, 2048]
-  return (out * cols * 4) / (await productSeconds(device, 1, out, cols, 5))
+  return (out * cols * 4) / (await productSeconds(device, 1, out, cols, { runs: 5 }))
 }
 
 function adviceOn({ addon, threads, memory }: DoctorReport): string[] {
@@ -105,6 +109,7 @@ const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`
 function reportLines(report: DoctorReport): string[] {
   const { addon, threads, memory, measured, advice } = report
   const row = (name: string, value: string) => `${name.padEnd(17)} ${value}`
+  const gflops = (dtype: FloatDType) => `${((measured?.matrixPeak[dtype] ?? 0) / 1e9).toFixed(0)} GFLOP/s`
   const limit = memory.limit === null ? '' : `, this process may take ${gib(memory.limit)}`
   return [
     row('lantern', `${report.version}, Node ${report.node}, ${report.platform}`),
@@ -122,7 +127,7 @@ function reportLines(report: DoctorReport): string[] {
     row('memory', `${gib(memory.total)}, ${gib(memory.free)} free${limit}; huge pages: ${memory.hugePages}`),
     ...(measured
       ? [
-          row('matrix product', `${(measured.matrixPeak / 1e9).toFixed(0)} GFLOP/s, float32 (measured)`),
+          row('matrix product', `${gflops('float32')} float32, ${gflops('bfloat16')} bfloat16 (measured)`),
           row('memory reads', `${(measured.readBandwidth / 1e9).toFixed(1)} GB/s (measured)`),
         ]
       : []),

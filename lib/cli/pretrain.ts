@@ -6,9 +6,7 @@ import { writeFileAtomic } from '../files.js'
 import { type CorpusDocument, corpusDocuments, repetitionDocuments, tokenizerTexts } from '../fit/corpus.js'
 import { type GeneratedPair, generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
-import { randomWeights } from '../models/initialise.js'
-import { Qwen2 } from '../models/qwen2.js'
-import { loadModel } from '../models/registry.js'
+import { createModel, loadModel } from '../models/registry.js'
 import { Device } from '../tensor/device.js'
 import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../text/bpeTrainer.js'
 import { encodeChatSample } from '../text/chat.js'
@@ -91,13 +89,10 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   console.log(`${samples.length} samples, ${tokens} tokens, ${truncated} cut to 640`)
   const held = samples.splice(0, Math.min(200, Math.floor(samples.length / 10)))
 
+  const dtype = device.fastestDtype
   const model = o.from
-    ? await loadModel(device, o.from, { trainable: true })
-    : new Qwen2(
-        device,
-        modelConfig(o, tokenizer),
-        randomWeights(device, { seed: o.seed, layers: o.layers }),
-      ).trainable()
+    ? await loadModel(device, o.from, { trainable: true, weights: dtype, activations: dtype })
+    : createModel(device, modelConfig(o, tokenizer), { seed: o.seed, dtype })
   const steps = Math.ceil(samples.length / o.batch) * o.epochs
   const optimiser = new Optimiser(model.parameters, { betas: [0.9, 0.98], weightDecay: 0.05 })
   const trainer = new Trainer(device, languageModelling(model), optimiser, samples, held, {
@@ -115,7 +110,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
     patience: 0,
     checkpointEvery: 200,
   })
-  const listener = printer(await measurePeak(device), 10)
+  const listener = printer(await measurePeak(device, model.dtype), 10)
   const end = await runTraining(trainer, model, {
     out: o.out,
     tokenizerFrom: tokenizerFolder ?? join(o.out, 'tokenizer'),
@@ -133,6 +128,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
     seed: o.seed,
     steps: trainer.state.step,
     tokens: tokens * o.epochs,
+    precision: dtype,
     parameters: [...model.parameters.values()].reduce((n, t) => n + t.size, 0),
     validationLoss: Number(loss!.toFixed(4)),
     minutes: Math.round((Date.now() - started) / 60_000),

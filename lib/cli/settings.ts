@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { DIVERGENCES } from '../ops/divergence.js'
+import type { Device } from '../tensor/device.js'
+import type { FloatDType } from '../tensor/tensor.js'
 
 /** A setting that names a folder. */
 export const folder = (help: string) => z.string().min(1).meta({ description: help, argument: 'folder' })
@@ -43,13 +45,17 @@ export const trainingSettings = z.object({
   maxLength: z.int().min(2).default(1024).describe('tokens of the longest sample'),
   longSamples: z.enum(['truncate', 'skip']).default('truncate').describe('what to do with longer ones'),
   precision: z
-    .enum(['float32', 'bfloat16'])
-    .default('float32')
-    .describe('storage of weights and activations while training'),
+    .enum(['auto', 'float32', 'bfloat16'])
+    .default('auto')
+    .describe('storage of weights and activations while training; auto: what the processor multiplies fastest'),
 })
 
 /** Checked settings of the `training` section. */
 export type TrainingSettings = z.output<typeof trainingSettings>
+
+/** The dtype that a `precision` stands for on a device. */
+export const dtypeOf = (precision: TrainingSettings['precision'], device: Device): FloatDType =>
+  precision === 'auto' ? device.fastestDtype : precision
 
 /** What a student learns from its teacher: the `distill` section. */
 export const distillSettings = z.object({

@@ -5,7 +5,7 @@ import { explanationSample } from '../distill/samples.js'
 import { checkSettings, defineCommand } from './command.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
-import { runSettings, trainingSettings } from './settings.js'
+import { dtypeOf, runSettings, trainingSettings } from './settings.js'
 import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
 
 const schema = runSettings.extend({ training: trainingSettings.prefault({}) })
@@ -31,12 +31,12 @@ export function trainCommand(program: Command): void {
  */
 export async function train(input: TrainSettings, context: TrainingContext): Promise<TrainingResult> {
   const settings = checkSettings('train', schema, input)
-  const { precision } = settings.training
   return withDevice(context, async (device) => {
+    const dtype = dtypeOf(settings.training.precision, device)
     using opened = await openModel(device, settings.model, 'decode', {
       trainable: true,
-      weights: precision,
-      activations: precision,
+      weights: dtype,
+      activations: dtype,
     })
     const { model, tokenizer } = opened
     return await runInFolder(

@@ -79,13 +79,13 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
   try {
     const options = trainOptions(training, data.train.length)
     const trainer = new Trainer(device, objective, optimiser, data.train, data.validation, options)
-    const lines = printer(await measurePeak(device), settings.printEvery, print)
+    const lines = printer(await measurePeak(device, model.dtype), settings.printEvery, print)
     const end = await runTraining(trainer, model, {
       out: settings.out,
       tokenizerFrom: settings.model,
       keep: training.keep,
       resume: settings.resume,
-      identity: [run.command, training.precision, training.betas, training.weightDecay, run.identity],
+      identity: [run.command, model.dtype, training.betas, training.weightDecay, run.identity],
       signal,
       listener: both(lines, listener),
     })

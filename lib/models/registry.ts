@@ -3,7 +3,7 @@ import { dtypeCode, type FloatDType, type Tensor } from '../tensor/tensor.js'
 import type { DecoderConfig } from './config.js'
 import { openFolder } from './folder.js'
 import { randomWeights } from './initialise.js'
-import { Qwen2 } from './qwen2.js'
+import { Qwen2, type WeightSource } from './qwen2.js'
 
 /** How to load a model. */
 export interface LoadOptions {
@@ -43,6 +43,20 @@ export async function loadModel(device: Device, path: string, options: LoadOptio
   } finally {
     folder.close() // tensors that are still mapped keep the file
   }
+}
+
+/**
+ * A model with fresh random weights that want gradients.
+ * @param dtype of weights and activations
+ */
+export function createModel(
+  device: Device,
+  config: DecoderConfig,
+  options: { seed: number; dtype: FloatDType },
+): Qwen2 {
+  const fresh = randomWeights(device, { seed: options.seed, layers: config.layers })
+  const source: WeightSource = (name, shape) => converted(fresh(name, shape), options.dtype, false)
+  return new Qwen2(device, config, source, options.dtype).trainable()
 }
 
 /** `t` in another dtype, or in memory of its own when `copy`; `t` itself where nothing needs to be done. */

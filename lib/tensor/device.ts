@@ -9,7 +9,17 @@ import {
 } from './native.js'
 import { Scope } from './scope.js'
 import type { Tape } from './tape.js'
-import { type DType, dtypeBytes, dtypeCode, elements, type Shape, type Storage, shapeText, Tensor } from './tensor.js'
+import {
+  type DType,
+  dtypeBytes,
+  dtypeCode,
+  elements,
+  type FloatDType,
+  type Shape,
+  type Storage,
+  shapeText,
+  Tensor,
+} from './tensor.js'
 
 /** How to open a device. */
 export interface DeviceOptions {
@@ -79,6 +89,11 @@ export class Device {
   /** The processor, the instruction set chosen and why, and how the addon was built. */
   static describe(): AddonInfo {
     return addon().describe()
+  }
+
+  /** The float dtype that this device multiplies fastest: bfloat16 where the processor has instructions for it, else float32. */
+  get fastestDtype(): FloatDType {
+    return Device.describe().instructionSet === 'avx512' ? 'bfloat16' : 'float32'
   }
 
   /**

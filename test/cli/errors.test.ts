@@ -198,7 +198,7 @@ describe('training that goes wrong', () => {
         if (step === 2) controller.abort()
       },
     }
-    const settings = { model: at('base'), data: at('data'), out: at('nan'), training }
+    const settings = { model: at('base'), data: at('data'), out: at('nan'), training: { ...training, precision: 'float32' as const } }
     const { end } = await train(settings, { ...quiet, signal: controller.signal, listener })
     expect(end).toBe('interrupted')
     const file = at('nan', 'checkpoints', 'step-00000002', 'model.safetensors')
@@ -264,7 +264,8 @@ describe('doctor', () => {
   it('tells what was chosen and measured', async () => {
     const lines: string[] = []
     const report = await doctor((line) => lines.push(line))
-    expect(report.measured!.matrixPeak).toBeGreaterThan(1e8)
+    expect(report.measured!.matrixPeak.float32).toBeGreaterThan(1e8)
+    expect(report.measured!.matrixPeak.bfloat16).toBeGreaterThan(1e8)
     expect(report.measured!.readBandwidth).toBeGreaterThan(1e8)
     expect(report.addon!.instructionSets.map(({ name }) => name)).toContain(report.addon!.instructionSet)
     const text = lines.join('\n')
