@@ -35,6 +35,7 @@ export { loadConfig, parseConfig } from './config/config.js'
 
 export { Device, type DeviceOptions, type LaunchParams } from './tensor/device.js'
 export type { AddonInfo, KernelTiming, MemoryStats } from './tensor/native.js'
+export { recompute } from './tensor/recompute.js'
 export type { Scope } from './tensor/scope.js'
 export { gradOf, needsGrad, recording, Tape, type TapeNode } from './tensor/tape.js'
 export { type DType, type FloatDType, narrow, type Shape, Tensor, widen } from './tensor/tensor.js'

@@ -48,6 +48,10 @@ export const trainingSettings = z.object({
     .enum(['auto', 'float32', 'bfloat16'])
     .default('auto')
     .describe('storage of weights and activations while training; auto: what the processor multiplies fastest'),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe('compute each layer again in the backward pass: a third more work, far less memory'),
 })
 
 /** Checked settings of the `training` section. */

@@ -73,6 +73,7 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
   const { settings, model, objective } = run
   const { training } = settings
   const { print, signal, listener } = context
+  model.recompute = training.recompute
   const started = Date.now()
   const data = await readSamples(run, print)
   const optimiser = new Optimiser(model.parameters, { betas: training.betas, weightDecay: training.weightDecay })

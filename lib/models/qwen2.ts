@@ -7,6 +7,7 @@ import { addRmsNorm, rmsNorm } from '../ops/rmsNorm.js'
 import { rope, ropeTable } from '../ops/rope.js'
 import { swiglu } from '../ops/swiglu.js'
 import type { Device } from '../tensor/device.js'
+import { recompute } from '../tensor/recompute.js'
 import { recording } from '../tensor/tape.js'
 import type { FloatDType, Shape, Tensor } from '../tensor/tensor.js'
 import type { DecoderConfig } from './config.js'
@@ -50,6 +51,8 @@ export class Qwen2 {
   readonly parameters = new Map<string, Tensor>()
   /** dtype of the activations. */
   readonly dtype: FloatDType
+  /** Whether training computes each layer again in the backward pass, in place of keeping its activations. */
+  recompute = false
   readonly #embed: Tensor
   readonly #layers: Layer[]
   readonly #norm: Tensor
@@ -123,14 +126,23 @@ export class Qwen2 {
     this.#layers.forEach((layer, i) => {
       const before = state
       const run = () => this.#layer(layer, i, before, batch.positions, attend)
-      state = record ? run() : this.device.tidy(run) // what no backward pass will need is freed layer by layer
-      if (!record) for (const t of [before.x, before.delta]) t?.dispose()
+      if (record) state = this.recompute ? recompute(before.delta ? [before.x, before.delta] : [before.x], run) : run()
+      else {
+        state = this.device.tidy(run) // what no backward pass will need is freed layer by layer
+        for (const t of [before.x, before.delta]) t?.dispose()
+      }
     })
     const { x, delta } = state
     return delta ? addRmsNorm(delta, x, this.#norm, eps).y : rmsNorm(x, this.#norm, eps, { dtype: this.dtype })
   }
 
-  #layer(layer: Layer, i: number, { x, delta }: Residual, positions: Tensor, attend: Attend): Residual {
+  #layer(
+    layer: Layer,
+    i: number,
+    { x, delta }: Residual,
+    positions: Tensor,
+    attend: Attend,
+  ): { x: Tensor; delta: Tensor } {
     const eps = this.config.rmsNormEps
     const before = delta
       ? addRmsNorm(delta, x, layer.inputNorm, eps)

@@ -59,18 +59,43 @@ export class Tape {
         'ERR_TAPE',
         'backward: the loss was not computed on this tape from a tensor with requiresGrad',
       )
-    if (this.device.tape === this) this.device.tape = this.#outer // rules run ops of their own: they are not recorded
     const grads = new Gradients()
     const one = grad ?? this.device.tensor([1], loss.shape)
     grads.add(loss, one)
+    this.#walk(grads, loss)
+    if (!grad) one.dispose()
+  }
+
+  /**
+   * Back-propagates from several tensors, whose gradients are given (null: none), to `inputs`, and returns theirs (null: none reached them).
+   * Leaves beside them get theirs added as by `backward`. The tape is empty afterwards, and `outputs` are disposed of.
+   */
+  gradients(
+    outputs: readonly Tensor[],
+    outgoing: readonly (Tensor | null)[],
+    inputs: readonly Tensor[],
+  ): (Tensor | null)[] {
+    const grads = new Gradients()
+    outputs.forEach((t, i) => {
+      const g = outgoing[i]
+      if (!g) return
+      grads.hold(g) // it is the caller's: nothing may be added into it, nor is it disposed of here
+      grads.add(t, g)
+    })
+    for (const t of inputs) this.#made.add(t)
+    this.#walk(grads, null)
+    return inputs.map((t) => grads.get(t))
+  }
+
+  #walk(grads: Gradients, loss: Tensor | null): void {
+    if (this.device.tape === this) this.device.tape = this.#outer // rules run ops of their own: they are not recorded
     const nodes = this.#nodes
     this.#nodes = []
     for (let i = nodes.length - 1; i >= 0; i--) this.#step(nodes[i]!, grads, loss)
-    if (!grad) one.dispose()
     this.#made.clear()
   }
 
-  #step(node: TapeNode, grads: Gradients, loss: Tensor): void {
+  #step(node: TapeNode, grads: Gradients, loss: Tensor | null): void {
     const incoming = node.outputs.map((t) => grads.get(t))
     if (incoming.some((g) => g !== null)) {
       const outgoing = node.backward(incoming)

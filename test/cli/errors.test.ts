@@ -198,7 +198,12 @@ describe('training that goes wrong', () => {
         if (step === 2) controller.abort()
       },
     }
-    const settings = { model: at('base'), data: at('data'), out: at('nan'), training: { ...training, precision: 'float32' as const } }
+    const settings = {
+      model: at('base'),
+      data: at('data'),
+      out: at('nan'),
+      training: { ...training, precision: 'float32' as const },
+    }
     const { end } = await train(settings, { ...quiet, signal: controller.signal, listener })
     expect(end).toBe('interrupted')
     const file = at('nan', 'checkpoints', 'step-00000002', 'model.safetensors')

@@ -124,6 +124,28 @@ describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (
   })
 })
 
+test.each(['float32', 'bfloat16'] as const)(
+  'layers computed again give the same bits for less memory, %s',
+  async (dtype) => {
+    const run = async (recompute: boolean) => {
+      const model = await loadModel(device, folder('qwen2'), { trainable: true, weights: dtype, activations: dtype })
+      model.recompute = recompute
+      using tape = new Tape(device)
+      const { loss } = languageModelling(model).loss(samples, 1 / 50)
+      await device.synchronize()
+      const live = device.memory().live
+      tape.backward(loss)
+      const gradients = []
+      for (const parameter of model.parameters.values()) gradients.push(await parameter.grad!.floats())
+      model.dispose()
+      return { gradients, live }
+    }
+    const [kept, again] = [await run(false), await run(true)]
+    expect(again.gradients).toEqual(kept.gradients)
+    expect(again.live).toBeLessThan(kept.live)
+  },
+)
+
 test('greedy continuations, all sequences batched together', async () => {
   const model = await loadModel(device, folder('qwen2'))
   using engine = new Engine(model, { cacheTokens: 512 })
