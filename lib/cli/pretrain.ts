@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { languageModelling } from '../distill/objectives.js'
 import { writeFileAtomic } from '../files.js'
-import { type CorpusDocument, corpusDocuments, repetitionDocuments, tokenizerTexts } from '../fit/corpus.js'
+import { type CorpusDocument, corpusDocuments, listDocuments, tokenizerTexts } from '../fit/corpus.js'
 import { type GeneratedPair, generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
 import { createModel, loadModel } from '../models/registry.js'
@@ -60,7 +60,7 @@ export function pretrainCommand(program: Command): void {
     .option('--intermediate <n>', 'size of the SwiGLU layer', number, 768)
     .option('--tokenizer <folder>', 'take the tokenizer of this model folder instead of training one')
     .addOption(
-      new Option('--corpus <kind>', 'lists: only lists to repeat, which teach to copy; all: the whole corpus')
+      new Option('--corpus <kind>', 'lists: only lists to repeat and to look things up in; all: the whole corpus')
         .choices(['lists', 'all'])
         .default('all'),
     )
@@ -75,7 +75,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   const signal = interruptible()
   const device = Device.open()
   const pairs = [...generatePairs({ seed: `pretrain/${o.seed}`, count: o.pairs })]
-  const documents = pairs.flatMap(o.corpus === 'lists' ? repetitionDocuments : corpusDocuments)
+  const documents = pairs.flatMap(o.corpus === 'lists' ? listDocuments : corpusDocuments)
   console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
   const tokenizer = tokenizerFolder
     ? await Tokenizer.fromFolder(tokenizerFolder)

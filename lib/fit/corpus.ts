@@ -1,9 +1,13 @@
 /**
- * What the base models in assets/ are pre-trained on: posts and profiles as plain text, word lists to repeat, and questions about condensed
- * prompts. They teach to copy and to look things up. The explanation task itself is not in it: that is what a teacher is fine-tuned on and a student learns.
+ * What the base models in assets/ are pre-trained on: posts and profiles as plain text, word lists to repeat, facts to look up, and questions about
+ * condensed prompts. They teach to copy and to tell what is there from what is not. The explanation task itself is not in it: that is what a
+ * teacher is fine-tuned on and a student learns.
  */
 
 import { Random } from '../random.js'
+import { employers } from './catalogue/phrases.js'
+import { type CatalogueEntry, catalogueEntry, certificates, skills } from './catalogue.js'
+import { spellYears } from './facts.js'
 import type { GeneratedPair } from './generate.js'
 import type { Finding, Status } from './rubric.js'
 
@@ -12,28 +16,29 @@ export type CorpusDocument = { text: string } | { user: string; assistant: strin
 
 type Question = { ask: string; answer: string }
 
-/** The documents of one pair: its post or its profile now and then, a list to repeat, and two sets of questions. Depends on the pair alone. */
+/** The documents of one pair: its post or its profile now and then, a list or a look-up, and two sets of questions. Depends on the pair alone. */
 export function corpusDocuments(pair: GeneratedPair): CorpusDocument[] {
   const random = new Random(`corpus/${pair.id}`)
   const documents: CorpusDocument[] = []
   if (random.chance(0.04)) documents.push({ text: pair.jobText })
   if (random.chance(0.04)) documents.push({ text: pair.profileText })
-  documents.push(repetition(pair, random), asked(pair, random.sample(aboutLists(pair), 6)))
+  documents.push(random.chance(0.3) ? repetition(pair, random) : lookup(random))
+  documents.push(asked(pair, random.sample(aboutLists(pair), 6)))
   const questions = random.shuffle([...pair.assessment.findings.map((finding) => aboutRequirement(finding, random))])
   documents.push(asked(pair, questions))
   return documents
 }
 
-/** Lists to repeat and nothing else, four of a pair: what a model learns to copy from before it can look anything up. */
-export function repetitionDocuments(pair: GeneratedPair): CorpusDocument[] {
-  const random = new Random(`repeat/${pair.id}`)
-  return Array.from({ length: 4 }, () => repetition(pair, random))
+/** Two lists to repeat and three look-ups for a pair, and nothing else: what a model learns to copy and to find from before it can read. */
+export function listDocuments(pair: GeneratedPair): CorpusDocument[] {
+  const random = new Random(`lists/${pair.id}`)
+  const repeated = Array.from({ length: 2 }, () => repetition(pair, random))
+  return [...repeated, ...Array.from({ length: 3 }, () => lookup(random))]
 }
 
 /** A random list of words, and the same list again: nothing but copying predicts it. */
 function repetition({ jobText, assessment }: GeneratedPair, random: Random): CorpusDocument {
-  // Short lists among long ones: the fewer places there are to look at, the sooner copying is found.
-  const length = Math.round(2 ** (1 + 3.5 * random.float()))
+  const length = 1 + shortOrLong(random, 4.5)
   const words = random.sample(jobText.split(/\s+/), 16)
   const terms = assessment.findings.map(({ requirement }) => requirement.short)
   const list = random
@@ -41,6 +46,55 @@ function repetition({ jobText, assessment }: GeneratedPair, random: Random): Cor
     .slice(0, length)
     .join('; ')
   return { user: `Repeat:\n${list}`, assistant: list }
+}
+
+const known: readonly CatalogueEntry[] = [...skills, ...certificates]
+const companies: readonly string[] = Object.values(employers).flat()
+
+type ListedFact = { name: string; years?: number; phrase: string }
+
+/** A list of facts and things to look up in it. Half of them are not there: then it is a related fact that counts in part, or nothing. */
+function lookup(random: Random): CorpusDocument {
+  const facts = random.sample(known, shortOrLong(random, 4)).map(({ name }) => listedFact(name, random))
+  const asked = new Map<string, { entry: CatalogueEntry; years?: number }>()
+  const count = shortOrLong(random, 3)
+  for (let i = 0; i < count; i++) {
+    const fact = random.pick(facts)
+    const roll = random.float()
+    const near = roll < 0.7 ? known.filter(({ related }) => related.includes(fact.name)) : []
+    const entry = roll < 0.5 ? catalogueEntry(fact.name)! : random.pick(near.length > 0 ? near : known)
+    asked.set(entry.name, { entry, ...(random.chance(0.4) && { years: random.int(2, 8) }) })
+  }
+  const lines = [...asked.values()].map(({ entry, years }) => ({
+    ask: years === undefined ? entry.name : `${entry.name} (${years}+ years)`,
+    answer: found(facts, entry, years),
+  }))
+  const wanted = ['Find:', ...lines.map(({ ask }, i) => `${i + 1}. ${ask}`)]
+  const list = `In: ${facts.map(({ phrase }) => phrase).join('; ')}`
+  return {
+    user: (random.chance(0.6) ? [...wanted, list] : [list, ...wanted]).join('\n'),
+    assistant: lines.map(({ ask, answer }, i) => `${i + 1}. ${ask} - ${answer}`).join('\n'),
+  }
+}
+
+/** 1 to 2^most, short lists as often as long ones: the fewer places there are to look at, the sooner looking is found. */
+const shortOrLong = (random: Random, most: number) => Math.round(2 ** (most * random.float()))
+
+function listedFact(name: string, random: Random): ListedFact {
+  if (random.chance(0.4)) return { name, phrase: name }
+  const years = random.int(0, 9)
+  const place = random.chance(0.6) ? ` at ${random.pick(companies)}` : ''
+  return { name, years, phrase: `${name} (${spellYears(years)}${place})` }
+}
+
+function found(facts: readonly ListedFact[], { name, related }: CatalogueEntry, years: number | undefined): string {
+  const fact = facts.find((listed) => listed.name === name)
+  if (fact) {
+    const share = years === undefined ? 1 : fact.years === undefined ? 0.5 : fact.years / years
+    return `${fact.phrase} - ${VERDICT[share >= 1 ? 'met' : share >= 0.5 ? 'partly' : 'notMet']}.`
+  }
+  const near = related.flatMap((other) => facts.filter((listed) => listed.name === other))[0]
+  return near ? `${near.phrase} - related, ${VERDICT.partly}.` : `nothing - ${VERDICT.notMet}.`
 }
 
 /** What a tokenizer is trained on: the documents, and the words of the task that the corpus leaves out. */

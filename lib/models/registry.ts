@@ -47,7 +47,7 @@ export async function loadModel(device: Device, path: string, options: LoadOptio
 
 /**
  * A model with fresh random weights that want gradients.
- * @param dtype of weights and activations
+ * @param options.dtype of weights and activations
  */
 export function createModel(
   device: Device,
