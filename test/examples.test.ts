@@ -9,8 +9,8 @@ import { divergenceOf } from '../examples/ops.js'
 import { makeData } from '../lib/cli/data.js'
 import { distillCommand } from '../lib/cli/distill.js'
 import { assess, type DivergenceKind, parseJob, parseProfile } from '../lib/index.js'
-import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './cli/tiny.js'
 import { relativeError, testDevice } from './support.js'
+import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const device = testDevice({ threads: 1 })

@@ -15,7 +15,7 @@ import { train, trainCommand } from '../../lib/cli/train.js'
 import { ArgumentError, ConfigError, DatasetError, FileError, InputError, TokenizerError } from '../../lib/errors.js'
 import { DivergedError, type StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
-import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
+import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from '../tiny.js'
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, on a machine that may be busy
 const device = testDevice()

@@ -11,7 +11,7 @@ import { train } from '../../lib/cli/train.js'
 import { readProvenance } from '../../lib/fit/dataset.js'
 import type { StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
-import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
+import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from '../tiny.js'
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, on a machine that may be busy
 const device = testDevice()

@@ -5,8 +5,8 @@ import { classifyTrain } from '../../lib/cli/classifyTrain.js'
 import { makeData } from '../../lib/cli/data.js'
 import { train } from '../../lib/cli/train.js'
 import { testDevice } from '../support.js'
+import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from '../tiny.js'
 import { buildBinary, Running } from './binary.js'
-import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from './tiny.js'
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 }) // real trainings, on a machine that may be busy
 const device = testDevice()

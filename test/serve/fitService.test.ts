@@ -6,12 +6,14 @@ import { loadModel } from '../../lib/models/registry.js'
 import { FitService, type ServiceStep } from '../../lib/serve/fitService.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
 import { testDevice } from '../support.js'
+import { temporaryFolder } from '../tiny.js'
 import { type TinyModels, tinyModels, total } from './tinyModels.js'
 
 const device = testDevice({ threads: 1 }) // tiny models: more threads only wait for each other
+const root = temporaryFolder()
 let models: TinyModels
 beforeAll(async () => {
-  models = await tinyModels(device)
+  models = await tinyModels(device, root)
 }, 60_000)
 
 async function withService<T>(

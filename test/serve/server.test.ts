@@ -7,13 +7,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FitService } from '../../lib/serve/fitService.js'
 import { createServer, type ServerOptions } from '../../lib/serve/server.js'
 import { testDevice } from '../support.js'
+import { temporaryFolder } from '../tiny.js'
 import { type TinyModels, tinyModels } from './tinyModels.js'
 
 const device = testDevice({ threads: 1 }) // tiny models: more threads only wait for each other
+const root = temporaryFolder()
 let models: TinyModels
 let service: FitService
 beforeAll(async () => {
-  models = await tinyModels(device)
+  models = await tinyModels(device, root)
   service = await FitService.open({ device, cacheTokens: 8192, ...models })
 }, 60_000)
 afterAll(() => service.close())

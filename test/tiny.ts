@@ -3,19 +3,19 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
-import { generatePairs } from '../../lib/fit/generate.js'
-import type { DecoderConfig } from '../../lib/models/config.js'
-import { saveFolder } from '../../lib/models/folder.js'
-import { randomWeights } from '../../lib/models/initialise.js'
-import { Qwen2 } from '../../lib/models/qwen2.js'
-import type { Device } from '../../lib/tensor/device.js'
-import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../../lib/text/bpeTrainer.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
-import { tokenizerFiles, writeTokenizer } from '../../lib/text/writeTokenizer.js'
+import { generatePairs } from '../lib/fit/generate.js'
+import type { DecoderConfig } from '../lib/models/config.js'
+import { saveFolder } from '../lib/models/folder.js'
+import { randomWeights } from '../lib/models/initialise.js'
+import { Qwen2 } from '../lib/models/qwen2.js'
+import type { Device } from '../lib/tensor/device.js'
+import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../lib/text/bpeTrainer.js'
+import { Tokenizer } from '../lib/text/tokenizer.js'
+import { tokenizerFiles, writeTokenizer } from '../lib/text/writeTokenizer.js'
 
 /** A folder of its own for a test file, removed after its tests. Call it at the top of the file: hooks cannot add hooks. */
 export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'lantern-cli-'))
+  const folder = mkdtempSync(join(tmpdir(), 'lantern-test-'))
   afterAll(() => rm(folder, { recursive: true, force: true }))
   return folder
 }
@@ -37,11 +37,15 @@ export async function writeTinyModel(
     tokenizerFrom: string
     seed?: number
     hiddenSize?: number
+    /** Rows of the vocabulary beyond the tokenizer's. */
+    padding?: number
+    /** Standard deviation of the weights. */
+    std?: number
     config?: Partial<DecoderConfig>
     changes?: (model: Qwen2) => void
   },
 ): Promise<void> {
-  const { tokenizerFrom, seed = 1, hiddenSize = 32, changes } = options
+  const { tokenizerFrom, seed = 1, hiddenSize = 32, padding = 0, std, changes } = options
   const tokenizer = await Tokenizer.fromFolder(tokenizerFrom)
   const config: DecoderConfig = {
     modelType: 'qwen2',
@@ -51,7 +55,7 @@ export async function writeTinyModel(
     kvHeads: 1,
     headDim: hiddenSize / 2,
     intermediateSize: 2 * hiddenSize,
-    vocabSize: tokenizer.vocabSize,
+    vocabSize: tokenizer.vocabSize + padding,
     ropeTheta: 10_000,
     rmsNormEps: 1e-6,
     tieWordEmbeddings: true,
@@ -65,7 +69,7 @@ export async function writeTinyModel(
     dtype: 'float32',
     ...options.config,
   }
-  using model = new Qwen2(device, config, randomWeights(device, { seed, layers: 2 }))
+  using model = new Qwen2(device, config, randomWeights(device, { seed, layers: 2, ...(std && { std }) }))
   changes?.(model)
   const tensors = [...model.parameters].map(([name, tensor]) => ({ name, tensor }))
   await saveFolder(folder, { config, tensors, tokenizerFrom })
