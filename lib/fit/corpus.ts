@@ -29,11 +29,11 @@ export function corpusDocuments(pair: GeneratedPair): CorpusDocument[] {
   return documents
 }
 
-/** Two lists to repeat and three look-ups for a pair, and nothing else: what a model learns to copy and to find from before it can read. */
+/** Two lists to repeat and four look-ups for a pair, and nothing else: what a model learns to copy and to find from before it can read. */
 export function listDocuments(pair: GeneratedPair): CorpusDocument[] {
   const random = new Random(`lists/${pair.id}`)
   const repeated = Array.from({ length: 2 }, () => repetition(pair, random))
-  return [...repeated, ...Array.from({ length: 3 }, () => lookup(random))]
+  return [...repeated, ...Array.from({ length: 4 }, () => lookup(random))]
 }
 
 /** A random list of words, and the same list again: nothing but copying predicts it. */
@@ -66,7 +66,7 @@ function lookup(random: Random): CorpusDocument {
     asked.set(entry.name, { entry, ...(random.chance(0.4) && { years: random.int(2, 8) }) })
   }
   const lines = [...asked.values()].map(({ entry, years }) => ({
-    ask: years === undefined ? entry.name : `${entry.name} (${years}+ years)`,
+    ask: years === undefined ? entry.name : `${entry.name}, ${years}+ years`,
     answer: found(facts, entry, years),
   }))
   const wanted = ['Find:', ...lines.map(({ ask }, i) => `${i + 1}. ${ask}`)]
@@ -81,7 +81,7 @@ function lookup(random: Random): CorpusDocument {
 const shortOrLong = (random: Random, most: number) => Math.round(2 ** (most * random.float()))
 
 function listedFact(name: string, random: Random): ListedFact {
-  if (random.chance(0.4)) return { name, phrase: name }
+  if (random.chance(0.4)) return { name, phrase: `${name} (listed)` }
   const years = random.int(0, 9)
   const place = random.chance(0.6) ? ` at ${random.pick(companies)}` : ''
   return { name, years, phrase: `${name} (${spellYears(years)}${place})` }

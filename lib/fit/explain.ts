@@ -40,7 +40,7 @@ function summarise(findings: readonly Finding[]): string {
   const match = first('met')
   const gap = first('notMet') ?? first('partly')
   const strongest = match ? `The strongest match is ${match}` : 'No requirement is fully met'
-  return `${strongest}${gap ? ` and the biggest gap is ${gap}` : ' and there is no gap'}.`
+  return `${strongest}${gap ? `; the biggest gap is ${gap}` : '; there is no gap'}.`
 }
 
 /** What an explanation claims about one requirement. */

@@ -7,8 +7,9 @@ import type { Experience, Profile } from './profile.js'
 import { certificateName } from './requirement.js'
 
 /**
- * Something the profile shows. `quote` stands in the profile's text literally; `phrase` is the regular short form, which begins with what it is
- * about: "Python (3 years at Acme)". A model that has just written a requirement finds what belongs to it by that word and reads on.
+ * Something the profile shows. `quote` stands in the profile's text literally; `phrase` is the regular short form: what it is about, and the proof
+ * in brackets, "Python (3 years at Acme)". Requirements have no brackets ("Python, 5+ years"), so that a model that has just written one finds by
+ * its first word and the bracket after it what the profile shows.
  */
 export type Fact = { name: string; phrase: string; quote: string }
 /** A skill; `years` is undefined when the profile only lists it. */
@@ -52,12 +53,12 @@ export function profileFacts(profile: Profile): Facts {
     skills: skillFacts(profile),
     degrees: profile.education.map((entry) => degreeFact(profile, entry)),
     languages: profile.languages.map(({ language, level }) => {
-      const phrase = level ? `${language} (${level})` : language
+      const phrase = `${language} (${level ?? 'listed'})`
       return { name: language, ...(level && { level }), phrase, quote: quoteOf(profile, [language]) }
     }),
     certificates: profile.certificates.map((name) => {
       const spellings = [name, ...(catalogueEntry(name)?.synonyms ?? [])]
-      return { name, phrase: clip(certificateName(name)), quote: quoteOf(profile, spellings) }
+      return { name, phrase: `${clip(certificateName(name))} (held)`, quote: quoteOf(profile, spellings) }
     }),
     ...(first && {
       total: {
@@ -77,7 +78,7 @@ function degreeFact(profile: Profile, entry: Profile['education'][number]): Degr
   const base = {
     name: level ?? entry.degree,
     rank: entry.rank,
-    phrase: clip(phrase),
+    phrase: `${clip(phrase)} (completed)`,
     quote: quoteOf(profile, [entry.degree]),
   }
   return entry.subject ? { ...base, subject: entry.subject } : base
@@ -114,7 +115,7 @@ function skillFact(
     const line = works[0].highlights.find((highlight) => findNames(highlight, 'skill').includes(name))
     if (line) return { name, ...withYears, phrase: `${name} ("${clip(line)}"${at(works[0].company)})`, quote: line }
   }
-  if (years === undefined) return { name, phrase: name, quote }
+  if (years === undefined) return { name, phrase: `${name} (listed)`, quote }
   const places = years === computed ? atCompanies(works) : ''
   return { name, ...withYears, phrase: `${name} (${spellYears(years)}${places})`, quote }
 }

@@ -20,7 +20,7 @@ export type Requirement = {
   text: string
   kind: 'must' | 'nice'
   type: RequirementType
-  /** Regular short form, what it is about first: "Python (5+ years)", "German (C1)", "Bachelor's degree in Nursing". */
+  /** Regular short form, what it is about first: "Python, 5+ years", "German, C1", "Bachelor's degree in Nursing". */
   short: string
   /** Catalogue name of the skill or certificate, or the key phrase of an unknown one. */
   skill?: string
@@ -100,7 +100,7 @@ const languageCue =
   /\b(?:fluen|native|level|[ABC][12]\b|written|spoken|speak|language|proficien|command|knowledge of|good|very good|conversational|excellent|mother tongue)/i
 
 function languageRequirement(wanted: LanguageSkill): Pick<Requirement, 'short' | 'language' | 'level'> {
-  const short = wanted.level ? `${wanted.language} (${wanted.level})` : wanted.language
+  const short = wanted.level ? `${wanted.language}, ${wanted.level}` : wanted.language
   return { short, language: wanted.language, level: wanted.level }
 }
 
@@ -121,7 +121,7 @@ function skillRequirements(clause: string, text: string, kind: 'must' | 'nice'):
       .map((name) => (type === 'certificate' ? certificateName(name) : name))
       .join(' or ')
     const timed = type === 'certificate' ? undefined : years
-    const short = timed === undefined ? label : `${label} (${timed}+ years)`
+    const short = timed === undefined ? label : `${label}, ${timed}+ years`
     return {
       text,
       kind,
@@ -154,7 +154,7 @@ function experienceRequirement(clause: string, years: number, text: string, kind
   const area = names
     .sort((a, b) => b.name.length - a.name.length)
     .find(({ name }) => new RegExp(`\\b${name.toLowerCase()}\\b`).test(lower))?.area
-  const short = `${area ?? 'professional experience'} (${years}+ years)`
+  const short = `${area ?? 'professional experience'}, ${years}+ years`
   return { text, kind, type: 'experience', short, years, ...(area && { area }) }
 }
 

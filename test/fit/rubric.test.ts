@@ -42,23 +42,23 @@ describe('names in text', () => {
 
 describe('requirement lines', () => {
   it.each([
-    ['5+ years of experience with Python', ['Python (5+ years)']],
-    ['At least five years of Python', ['Python (5+ years)']],
-    ['3-5 years of hands-on SQL', ['SQL (3+ years)']],
+    ['5+ years of experience with Python', ['Python, 5+ years']],
+    ['At least five years of Python', ['Python, 5+ years']],
+    ['3-5 years of hands-on SQL', ['SQL, 3+ years']],
     ['Python or Java', ['Python or Java']],
     ['JavaScript, HTML and CSS', ['JavaScript', 'HTML', 'CSS']],
-    ['5+ years of Python and experience with Kafka', ['Python (5+ years)', 'Kafka']],
+    ['5+ years of Python and experience with Kafka', ['Python, 5+ years', 'Kafka']],
     ["Bachelor's degree in Computer Science or a related field", ["Bachelor's degree in Computer Science"]],
     ["A Bachelor's or Master's degree in Nursing", ["Bachelor's degree in Nursing"]],
     ['Degree in engineering', ['Degree in Engineering']],
-    ["Bachelor's degree in Accounting and 3 years of IFRS", ["Bachelor's degree in Accounting", 'IFRS (3+ years)']],
-    ['Fluent German and English', ['German (C1)', 'English (C1)']],
-    ['English, at least B1', ['English (B1)']],
-    ['German at level B2 or above', ['German (B2)']],
+    ["Bachelor's degree in Accounting and 3 years of IFRS", ["Bachelor's degree in Accounting", 'IFRS, 3+ years']],
+    ['Fluent German and English', ['German, C1', 'English, C1']],
+    ['English, at least B1', ['English, B1']],
+    ['German at level B2 or above', ['German, B2']],
     ['You are AWS Certified Solutions Architect', ['AWS Certified Solutions Architect']],
     ['PMP required', ['PMP certificate']],
-    ['8+ years of professional experience', ['professional experience (8+ years)']],
-    ['At least 4 years in nursing', ['nursing (4+ years)']],
+    ['8+ years of professional experience', ['professional experience, 8+ years']],
+    ['At least 4 years in nursing', ['nursing, 4+ years']],
     ['Certified Scrum Master', ['Professional Scrum Master']],
     ['You are at least 18 years old', ['At least 18 years old']],
     ['You enjoy a high degree of independence', ['High degree of independence']],
@@ -85,53 +85,53 @@ describe('status of one requirement', () => {
       'Django (2 years at Acme)',
     ],
     ['missing skill', 'Kubernetes', acme, 'notMet', undefined],
-    ['listed without years', '3+ years of Go', 'Jo\n\nSkills\nGo, Python', 'partly', 'Go'],
+    ['listed without years', '3+ years of Go', 'Jo\n\nSkills\nGo, Python', 'partly', 'Go (listed)'],
     ['stated years', '3+ years of Go', 'Jo\n\nSkills\nGo (4 years), Python', 'met', 'Go (4 years)'],
     ['Java is not JavaScript', 'Java', 'Jo\n\nSkills\nJavaScript, CSS', 'notMet', undefined],
     ['JavaScript is not Java', 'JavaScript', 'Jo\n\nSkills\nJava', 'notMet', undefined],
     ['C is not C++', 'C#', 'Jo\n\nSkills\nC++, C', 'notMet', undefined],
     ['Go is no verb', 'Golang', 'Jo\n\nSummary\nI always go the extra mile. Go and see.', 'notMet', undefined],
-    ['synonym', 'Kubernetes', 'Jo\n\nSkills\nk8s', 'met', 'Kubernetes'],
-    ['alternative', 'Python or Java', 'Jo\n\nSkills\nJava', 'met', 'Java'],
+    ['synonym', 'Kubernetes', 'Jo\n\nSkills\nk8s', 'met', 'Kubernetes (listed)'],
+    ['alternative', 'Python or Java', 'Jo\n\nSkills\nJava', 'met', 'Java (listed)'],
     [
       'degree met by a higher one',
       "Bachelor's degree in Computer Science",
       'Jo\n\nEducation\nMSc Informatics, Lund University',
       'met',
-      "Master's degree in Informatics",
+      "Master's degree in Informatics (completed)",
     ],
     [
       'degree of a lower level',
       "Master's degree in Computer Science",
       'Jo\n\nEducation\nBSc Computer Science, 2015',
       'partly',
-      "Bachelor's degree in Computer Science",
+      "Bachelor's degree in Computer Science (completed)",
     ],
     [
       'degree in another subject',
       "Bachelor's degree in Nursing",
       "Jo\n\nEducation\nBachelor's degree in History",
       'partly',
-      "Bachelor's degree in History",
+      "Bachelor's degree in History (completed)",
     ],
     ['no degree', "Bachelor's degree in Nursing", acme, 'notMet', undefined],
     ['language met', 'German (B2)', 'Jo\n\nLanguages\nGerman (native), English (C1)', 'met', 'German (native)'],
     ['language below', 'German (C1)', 'Jo\n\nLanguages\nnative English, German B1', 'partly', 'German (B1)'],
-    ['language without level', 'German (C1)', 'Jo\n\nLanguages\nGerman', 'partly', 'German'],
+    ['language without level', 'German (C1)', 'Jo\n\nLanguages\nGerman', 'partly', 'German (listed)'],
     ['language missing', 'German (C1)', 'Jo\n\nLanguages\nEnglish (C2)', 'notMet', undefined],
     [
       'certificate met',
       'Certified Kubernetes Administrator',
       'Jo\n\nCertificates\n- CKA (2023)',
       'met',
-      'Certified Kubernetes Administrator',
+      'Certified Kubernetes Administrator (held)',
     ],
     [
       'certificate related',
       'PMP required',
       'Jo\n\nCertificates\n- PRINCE2 Practitioner',
       'partly',
-      'PRINCE2 certificate',
+      'PRINCE2 certificate (held)',
     ],
     ['certificate missing', 'PMP required', 'Jo\n\nSkills\nExcel', 'notMet', undefined],
     [
@@ -175,7 +175,7 @@ describe('status of one requirement', () => {
       'Developer at Acme (Jan 2018 - Dec 2021)\n- Python\n\nDeveloper at Beta (Jan 2020 - Dec 2022)\n- Python',
     )
     expect(verdict('5+ years of Python', overlap)).toEqual([
-      'Python (5+ years)',
+      'Python, 5+ years',
       'met',
       'Python (5 years at Acme and Beta)',
     ])
@@ -212,11 +212,11 @@ describe('explanation', () => {
   it('repeats requirements and evidence in regular sentences', () => {
     expect(text).toBe(
       [
-        '1. Python (5+ years): profile shows Python (7 years at Beta). Met.',
+        '1. Python, 5+ years: profile shows Python (7 years at Beta). Met.',
         '2. Kubernetes: profile shows Docker (7 years at Beta), which is related. Partly met.',
-        '3. German (B2): profile shows German (B1), which is not enough. Partly met.',
+        '3. German, B2: profile shows German (B1), which is not enough. Partly met.',
         '4. AWS Certified Developer, nice to have: no evidence in the profile. Not met.',
-        'The strongest match is Python (5+ years) and the biggest gap is AWS Certified Developer.',
+        'The strongest match is Python, 5+ years; the biggest gap is AWS Certified Developer.',
         'Fit: medium',
       ].join('\n'),
     )
@@ -226,9 +226,9 @@ describe('explanation', () => {
     const read = parseExplanation(text)
     expect(read.level).toBe('medium')
     expect(read.requirements.map(({ short, kind, status }) => [short, kind, status])).toEqual([
-      ['Python (5+ years)', 'must', 'met'],
+      ['Python, 5+ years', 'must', 'met'],
       ['Kubernetes', 'must', 'partly'],
-      ['German (B2)', 'must', 'partly'],
+      ['German, B2', 'must', 'partly'],
       ['AWS Certified Developer', 'nice', 'notMet'],
     ])
     expect(read.requirements[3]!.evidence).toBeUndefined()
