@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { languageModelling } from '../distill/objectives.js'
 import { writeFileAtomic } from '../files.js'
-import { type CorpusDocument, corpusDocuments, listDocuments, tokenizerTexts } from '../fit/corpus.js'
+import { type CorpusDocument, corpusDocuments, listDocuments, tokenizerPhrases, tokenizerTexts } from '../fit/corpus.js'
 import { type GeneratedPair, generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
 import { createModel, loadModel } from '../models/registry.js'
@@ -153,7 +153,13 @@ async function provenanceOf(folder: string): Promise<unknown> {
 async function trainTokenizer(folder: string, pairs: readonly GeneratedPair[], vocabSize: number): Promise<Tokenizer> {
   const texts = pairs.flatMap(tokenizerTexts)
   const files = tokenizerFiles(
-    trainByteLevelBpe({ texts, vocabSize, specialTokens: CHAT_SPECIAL_TOKENS, normalizer: 'NFC' }),
+    trainByteLevelBpe({
+      texts,
+      vocabSize,
+      phrases: tokenizerPhrases,
+      specialTokens: CHAT_SPECIAL_TOKENS,
+      normalizer: 'NFC',
+    }),
   )
   await writeTokenizer(folder, files)
   return Tokenizer.fromFolder(folder)

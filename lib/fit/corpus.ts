@@ -6,7 +6,7 @@
 
 import { Random } from '../random.js'
 import { employers } from './catalogue/phrases.js'
-import { type CatalogueEntry, catalogueEntry, certificates, skills } from './catalogue.js'
+import { type CatalogueEntry, catalogueEntry, certificates, languageLevels, skills } from './catalogue.js'
 import { spellYears } from './facts.js'
 import type { GeneratedPair } from './generate.js'
 import type { Finding, Status } from './rubric.js'
@@ -29,11 +29,15 @@ export function corpusDocuments(pair: GeneratedPair): CorpusDocument[] {
   return documents
 }
 
-/** Two lists to repeat and four look-ups for a pair, and nothing else: what a model learns to copy and to find from before it can read. */
+/** Lists to repeat and look-ups for a pair, and nothing else: what a model learns to copy and to find from before it can read. */
 export function listDocuments(pair: GeneratedPair): CorpusDocument[] {
   const random = new Random(`lists/${pair.id}`)
-  const repeated = Array.from({ length: 2 }, () => repetition(pair, random))
-  return [...repeated, ...Array.from({ length: 4 }, () => lookup(random))]
+  const some = (count: number, make: () => CorpusDocument) => Array.from({ length: count }, make)
+  return [
+    ...some(1, () => repetition(pair, random)),
+    ...some(2, () => repeated(listedFacts(random).map(({ phrase }) => phrase))),
+    ...some(4, () => lookup(random)),
+  ]
 }
 
 /** A random list of words, and the same list again: nothing but copying predicts it. */
@@ -41,10 +45,12 @@ function repetition({ jobText, assessment }: GeneratedPair, random: Random): Cor
   const length = 1 + shortOrLong(random, 4.5)
   const words = random.sample(jobText.split(/\s+/), 16)
   const terms = assessment.findings.map(({ requirement }) => requirement.short)
-  const list = random
-    .shuffle([...words, ...terms])
-    .slice(0, length)
-    .join('; ')
+  return repeated(random.shuffle([...words, ...terms]).slice(0, length))
+}
+
+/** Facts have the same words in other company ("(2 years at"): to repeat them it takes more than the last word to tell where one is. */
+function repeated(items: readonly string[]): CorpusDocument {
+  const list = items.join('; ')
   return { user: `Repeat:\n${list}`, assistant: list }
 }
 
@@ -55,7 +61,7 @@ type ListedFact = { name: string; years?: number; phrase: string }
 
 /** A list of facts and things to look up in it. Half of them are not there: then it is a related fact that counts in part, or nothing. */
 function lookup(random: Random): CorpusDocument {
-  const facts = random.sample(known, shortOrLong(random, 4)).map(({ name }) => listedFact(name, random))
+  const facts = listedFacts(random)
   const asked = new Map<string, { entry: CatalogueEntry; years?: number }>()
   const count = shortOrLong(random, 3)
   for (let i = 0; i < count; i++) {
@@ -80,6 +86,9 @@ function lookup(random: Random): CorpusDocument {
 /** 1 to 2^most, short lists as often as long ones: the fewer places there are to look at, the sooner looking is found. */
 const shortOrLong = (random: Random, most: number) => Math.round(2 ** (most * random.float()))
 
+const listedFacts = (random: Random): ListedFact[] =>
+  random.sample(known, shortOrLong(random, 4)).map(({ name }) => listedFact(name, random))
+
 function listedFact(name: string, random: Random): ListedFact {
   if (random.chance(0.4)) return { name, phrase: `${name} (listed)` }
   const years = random.int(0, 9)
@@ -96,6 +105,20 @@ function found(facts: readonly ListedFact[], { name, related }: CatalogueEntry, 
   const near = related.flatMap((other) => facts.filter((listed) => listed.name === other))[0]
   return near ? `${near.phrase} - related, ${VERDICT.partly}.` : `nothing - ${VERDICT.notMet}.`
 }
+
+/**
+ * What is one token each: the proofs and demands that follow a name. Then one look at what follows the same name elsewhere copies a proof or
+ * tells that there is none, which is what small models can do.
+ */
+export const tokenizerPhrases: readonly string[] = [
+  ...Array.from({ length: 21 }, (_, years) => ` (${spellYears(years)}`).flatMap((proof) => [proof, `${proof} at`]),
+  ...Array.from({ length: 15 }, (_, i) => `, ${i + 1}+ years`),
+  ...languageLevels.flatMap((level) => [` (${level})`, `, ${level}`]),
+  ' (listed)',
+  ' (held)',
+  ' (completed)',
+  ', nice to have',
+]
 
 /** What a tokenizer is trained on: the documents, and the words of the task that the corpus leaves out. */
 export function tokenizerTexts(pair: GeneratedPair): string[] {

@@ -21,6 +21,8 @@ export interface BpeTrainerOptions {
   vocabSize: number
   /** Special tokens in the order of their ids, which follow all others; default endoftext, im_start, im_end. */
   specialTokens?: readonly string[]
+  /** Phrases that are one token each wherever they stand, the longest first: added tokens, but not special ones. Default none. */
+  phrases?: readonly string[]
   /** A pair that occurs less often is not merged, default 2. */
   minFrequency?: number
   /**
@@ -44,28 +46,30 @@ interface Corpus {
   counts: Float64Array
 }
 
-function checkOptions(vocabSize: number, specialTokens: readonly string[]): void {
-  const least = 256 + specialTokens.length
+function checkOptions(vocabSize: number, specialTokens: readonly string[], phrases: readonly string[]): void {
+  const added = [...phrases, ...specialTokens]
+  const least = 256 + added.length
   if (!Number.isInteger(vocabSize) || vocabSize < least || vocabSize > 1 << 20) {
     throw new TokenizerError(
       'TOKENIZER_TRAIN',
-      `trainByteLevelBpe: vocabSize ${vocabSize}; pass an integer from ${least} (256 bytes and the special tokens) to ${1 << 20}.`,
+      `trainByteLevelBpe: vocabSize ${vocabSize}; pass an integer from ${least} (256 bytes, phrases and special tokens) to ${1 << 20}.`,
     )
   }
-  if (new Set(specialTokens).size !== specialTokens.length || specialTokens.some((token) => token.length < 2)) {
+  if (new Set(added).size !== added.length || added.some((token) => token.length < 2)) {
     throw new TokenizerError(
       'TOKENIZER_TRAIN',
-      `trainByteLevelBpe: special tokens ${JSON.stringify(specialTokens)}; each must be unique and longer than one character.`,
+      `trainByteLevelBpe: phrases and special tokens ${JSON.stringify(added)}; each must be unique and longer than one character.`,
     )
   }
 }
 
-/** Counts the words of all texts; special tokens spelled out in them separate words and are not learned from. */
-function countWords(texts: Iterable<string>, specialTokens: readonly string[], normalizer: 'NFC' | null) {
+/** Counts the words of all texts; added tokens in them separate words and are not learned from. */
+function countWords(texts: Iterable<string>, added: readonly string[], normalizer: 'NFC' | null) {
   const counts = new Map<string, number>()
+  const longestFirst = [...added].sort((a, b) => b.length - a.length)
   for (const text of texts) {
     let parts = [normalizer ? text.normalize(normalizer) : text]
-    for (const token of specialTokens) parts = parts.flatMap((part) => part.split(token))
+    for (const token of longestFirst) parts = parts.flatMap((part) => part.split(token))
     for (const part of parts) {
       for (const word of part.match(TRAINING_WORD) ?? []) counts.set(word, (counts.get(word) ?? 0) + 1)
     }
@@ -164,23 +168,25 @@ export function trainByteLevelBpe(options: BpeTrainerOptions): TokenizerJson {
     texts,
     vocabSize,
     specialTokens = CHAT_SPECIAL_TOKENS,
+    phrases = [],
     minFrequency = 2,
     normalizer = null,
     onProgress,
   } = options
-  checkOptions(vocabSize, specialTokens)
-  const symbols = vocabSize - specialTokens.length
-  const { ids, merges } = learnMerges(buildCorpus(countWords(texts, specialTokens, normalizer)), {
+  checkOptions(vocabSize, specialTokens, phrases)
+  const added = [...phrases, ...specialTokens]
+  const symbols = vocabSize - added.length
+  const { ids, merges } = learnMerges(buildCorpus(countWords(texts, added, normalizer)), {
     symbols,
     minFrequency: Math.max(minFrequency, 1),
     onProgress: (done) => onProgress?.(done, symbols - 256),
   })
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false }
-  const addedTokens: AddedToken[] = specialTokens.map((content, i) => ({
+  const addedTokens: AddedToken[] = added.map((content, i) => ({
     id: ids.size + i,
     content,
     ...flags,
-    special: true,
+    special: i >= phrases.length,
   }))
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false }
   return {

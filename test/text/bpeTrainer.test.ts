@@ -54,6 +54,21 @@ describe('trainByteLevelBpe against the reference implementation', () => {
 })
 
 describe('trainByteLevelBpe', () => {
+  it('makes phrases one token each, the longest first, which are not special', () => {
+    const phrases = [' (2 years', ' (2 years at', ' (listed)']
+    const trained = trainByteLevelBpe({ texts: golden.texts, vocabSize: 400, phrases })
+    const tokenizer = new Tokenizer(tokenizerFiles(trained))
+    const ids = phrases.map((phrase) => tokenizer.tokenToId(phrase)!)
+    expect(ids).toEqual([394, 395, 396])
+    const text = 'Go (2 years at Acme); C (2 years); R (listed)<|im_end|>'
+    const encoded = Array.from(tokenizer.encode(text))
+    expect(encoded.filter((id) => ids.includes(id))).toEqual([ids[1], ids[0], ids[2]])
+    expect(tokenizer.decode(encoded)).toBe(text)
+    expect(tokenizer.decode(encoded, { skipSpecialTokens: true })).toBe(text.slice(0, -'<|im_end|>'.length))
+    expect(Array.from(tokenizer.encode(text, { parseSpecialTokens: false })).length).toBeGreaterThan(encoded.length)
+    expect(() => trainByteLevelBpe({ texts: [], phrases: ['ab', 'ab'], vocabSize: 400 })).toThrow(TokenizerError)
+  })
+
   it('is deterministic and independent of how the text is divided into documents at line ends', () => {
     const text = golden.texts[0]!
     const once = trainByteLevelBpe({ texts: [text, text], vocabSize: 400 })
