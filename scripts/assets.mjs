@@ -6,7 +6,7 @@ import { cpSync, existsSync, rmSync } from 'node:fs'
 
 const MODELS = {
   teacher: [
-    '--corpus lists --pairs 10000 --batch 24 --learning-rate 1.2e-3 --hidden 192 --layers 4 --heads 6 --kv-heads 3 --intermediate 512',
+    '--corpus lists --pairs 10000 --batch 24 --learning-rate 1.5e-3 --hidden 192 --layers 4 --heads 6 --kv-heads 3 --intermediate 512',
     '--pairs 8000 --batch 12 --learning-rate 1.2e-3',
   ],
   student: [

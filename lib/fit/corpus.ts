@@ -35,8 +35,8 @@ export function listDocuments(pair: GeneratedPair): CorpusDocument[] {
   const some = (count: number, make: () => CorpusDocument) => Array.from({ length: count }, make)
   return [
     ...some(1, () => repetition(pair, random)),
-    ...some(2, () => repeated(listedFacts(random).map(({ phrase }) => phrase))),
-    ...some(4, () => lookup(random)),
+    ...some(4, () => shuffled(random)),
+    ...some(3, () => lookup(random)),
   ]
 }
 
@@ -45,13 +45,17 @@ function repetition({ jobText, assessment }: GeneratedPair, random: Random): Cor
   const length = 1 + shortOrLong(random, 4.5)
   const words = random.sample(jobText.split(/\s+/), 16)
   const terms = assessment.findings.map(({ requirement }) => requirement.short)
-  return repeated(random.shuffle([...words, ...terms]).slice(0, length))
+  const list = random
+    .shuffle([...words, ...terms])
+    .slice(0, length)
+    .join('; ')
+  return { user: `Repeat:\n${list}`, assistant: list }
 }
 
-/** Facts have the same words in other company ("(2 years at"): to repeat them it takes more than the last word to tell where one is. */
-function repeated(items: readonly string[]): CorpusDocument {
-  const list = items.join('; ')
-  return { user: `Repeat:\n${list}`, assistant: list }
+/** Facts to repeat in another order: after each name only the proof that belongs to it is right. */
+function shuffled(random: Random): CorpusDocument {
+  const facts = listedFacts(random).map(({ phrase }) => phrase)
+  return { user: `Shuffle:\n${facts.join('; ')}`, assistant: random.shuffle(facts).join('; ') }
 }
 
 const known: readonly CatalogueEntry[] = [...skills, ...certificates]
