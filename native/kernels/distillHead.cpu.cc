@@ -4,87 +4,12 @@
 #include <cmath>
 
 #include "common/divergenceMath.h"
-#include "common/headTile.h"
-#include "common/laneSoftmax.h"
 #include "common/types.h"
+#include "distillHeadPlan.h"
 
 namespace lantern::LANTERN_ISA {
 
 namespace {
-
-// Tokens live in vector lanes: logits are stored [row of the vocabulary][lane], so that every softmax statistic is lane-wise and the head
-// matrices are broadcast from memory as they lie. Rows go in blocks; what a block adds up is kept per block and summed in order afterwards,
-// so that no result depends on which thread ran what.
-constexpr int64_t kBlock = 16 * kTileRows;                  // rows of a block of logits: 144, 96
-constexpr int64_t kGradientBlock = kLanes == 16 ? 144 : 48;  // rows whose dlogits and packed weights stay in the cache
-constexpr int64_t kGroup = std::max(16, 2 * kLanes) / (kLanes == 16 ? 2 : 1);  // lanes come in multiples of this
-constexpr int64_t kPlaneBytes = 58'500'000;                 // bound of the two planes of logits: 48 tokens at 152,000 rows
-constexpr int64_t kPartialBytes = 2'500'000;                 // about what the partial dhidden of all slices take
-constexpr int64_t kSums = 3;                                // h, value, entropy
-
-struct Sizes {
-  int64_t lanes, rows, studentRows, teacherRows, blocks, columns, slices, gradientBlocks;
-  bool teacher, split;  // split: the softmax of the cross entropy is not that of the divergence
-};
-
-struct Lane {  // one chunk, arrays of [lanes]
-  float *maxS, *maxT, *maxCe, *logZS, *logZT, *logZCe, *refGap, *refError, *refRatio, *gTop, *shift, *ce, *kd, *sumH, *labelTerm;
-  int32_t *row, *label, *topS, *topT;
-  double *exactS, *exactT, *exactCe;  // logZ before rounding
-};
-
-Sizes sizesOf(const DistillHeadParams& p, int64_t valid) {
-  Sizes z{};
-  z.teacher = p.kind != kNone;
-  z.studentRows = z.teacher ? std::min(p.vocab, p.kdVocab) : p.vocab;
-  z.teacherRows = z.teacher ? std::min(p.teacherVocab, p.kdVocab) : 0;
-  z.rows = z.teacher ? std::max(p.vocab, p.kdVocab) : p.vocab;
-  z.split = z.teacher && (p.temperature != 1 || z.studentRows != p.vocab);
-  z.blocks = (z.rows + kBlock - 1) / kBlock;
-  z.columns = (p.hiddenSize + kAddColumns - 1) / kAddColumns * kAddColumns;
-  const int64_t inMemory = kPlaneBytes / (z.rows * 4 * (z.teacher ? 2 : 1));
-  const int64_t inCache = std::max<int64_t>(96, 98304 / std::max(p.hiddenSize, p.teacherHiddenSize));
-  const int64_t most = std::max<int64_t>(1, std::min({inMemory, inCache, int64_t(512)}) / kGroup);
-  const int64_t groups = (valid + kGroup - 1) / kGroup, chunks = std::max<int64_t>(1, (groups + most - 1) / most);
-  z.lanes = std::max<int64_t>(1, (groups + chunks - 1) / chunks) * kGroup;
-  z.gradientBlocks = (p.vocab + kGradientBlock - 1) / kGradientBlock;
-  z.slices = std::min(z.gradientBlocks, std::clamp<int64_t>(kPartialBytes / (z.lanes * z.columns * 4), 8, 32));
-  return z;
-}
-
-// Every buffer of a chunk in one allocation: called with base = null it only measures.
-struct Buffers {
-  float *s, *q, *xs, *xt, *xo, *stats[3], *sums, *dh;
-  Lane lane;
-  size_t bytes = 0;
-  char* base;
-
-  Buffers(const DistillHeadParams& p, const Sizes& z, void* at) : base(static_cast<char*>(at)) {
-    const int64_t l = z.lanes;
-    take(s, z.rows * l);
-    take(q, z.teacher ? z.rows * l : 0);
-    take(xs, (p.hiddenSize + 1) * l);
-    take(xt, z.teacher ? (p.teacherHiddenSize + 1) * l : 0);
-    take(xo, z.columns * l);
-    const size_t before = bytes;
-    for (int k = 0; k < 3; ++k) take(stats[k], (k == 0 || (k == 1 ? z.teacher : z.split)) ? z.blocks * kLaneStats * l : 0);
-    const size_t after = bytes;
-    bytes = before;  // the sums are taken when the statistics have been merged
-    take(sums, z.teacher ? z.blocks * kSums * l : 0);
-    bytes = std::max(bytes, after);
-    take(dh, z.slices * z.columns * l);
-    for (float** x : {&lane.maxS, &lane.maxT, &lane.maxCe, &lane.logZS, &lane.logZT, &lane.logZCe, &lane.refGap, &lane.refError, &lane.refRatio,
-                      &lane.gTop, &lane.shift, &lane.ce, &lane.kd, &lane.sumH, &lane.labelTerm})
-      take(*x, l);
-    for (int32_t** x : {&lane.row, &lane.label, &lane.topS, &lane.topT}) take(*x, l);
-    for (double** x : {&lane.exactS, &lane.exactT, &lane.exactCe}) take(*x, l);
-  }
-  template <class T>
-  void take(T*& pointer, int64_t count) {
-    pointer = base ? reinterpret_cast<T*>(base + bytes) : nullptr;
-    bytes += (size_t(count) * sizeof(T) + 63) / 64 * 64;
-  }
-};
 
 struct Head {
   const DistillHeadParams& p;
@@ -93,13 +18,23 @@ struct Head {
   const Buffers b;
   const float invT;
   const bool gradients;
-  double total[4] = {};  // CE, divergence, teacher entropy, agreement
+  double (&total)[4];  // CE, divergence, teacher entropy, agreement
+
+  // fn(block, first block after the run, thread): every thread takes runs of blocks, so that it needs itself what it fetches ahead.
+  template <class F>
+  void forBlocks(F&& fn) const {
+    const int64_t runs = std::min<int64_t>(z.blocks, 32 * c.pool.threads());
+    c.pool.parallel(runs, [&](int64_t run, int thread) {
+      const int64_t last = (run + 1) * z.blocks / runs;
+      for (int64_t block = run * z.blocks / runs; block < last; ++block) fn(block, last, thread);
+    });
+  }
 
   template <bool kPair, class H, class W>
   void logits(const void* hidden, const void* weight, int64_t dim, int64_t own, int64_t n, float* x, float* plane, bool student) {
     packTokens<kPair>(x, static_cast<const H*>(hidden), dim, b.lane.row, n, z.lanes);
     const W* w = static_cast<const W*>(weight);
-    c.pool.parallel(z.blocks, [&](int64_t block, int thread) {
+    forBlocks([&](int64_t block, int64_t, int thread) {
       float* scratch = static_cast<float*>(c.workspace.local(thread, 0));
       const int64_t first = block * kBlock, end = std::min(z.rows, first + kBlock), mine = std::clamp(own, first, end);
       float* out = plane + first * z.lanes;
@@ -173,9 +108,10 @@ struct Head {
     return l.exactCe[i] - (double(b.s[l.label[i] * z.lanes + i]) - double(l.maxCe[i]));
   }
 
-  // One block of the divergence's sums. With gradients, s becomes p_s and q everything of dlogits that needs no sum over the row.
+  // One block of the divergence's sums. With gradients, q becomes everything of dlogits that needs no sum over the row, and s, where there is
+  // such a sum, p_s.
   template <int64_t kKind>
-  void reduceBlock(int64_t block) const {
+  void reduceBlock(int64_t block, bool fetchNext) const {
     const int64_t first = block * kBlock, end = std::min(z.rows, first + kBlock), kdEnd = std::clamp(p.kdVocab, first, end);
     const Lane& l = b.lane;
     const float factor = gScale(kKind, float(p.beta));
@@ -190,6 +126,11 @@ struct Head {
       for (int64_t r = first; r < end; ++r) {
         float *ps = b.s + r * z.lanes + i, *pq = b.q + r * z.lanes + i;
         const vfloat s = load(ps), t = load(pq);
+        if (fetchNext) {  // a vector of the next block for every one of this, in the order they lie
+          const int64_t line = end * z.lanes + (i / kLanes * (end - first) + (r - first)) * kLanes;
+          __builtin_prefetch(b.s + line, 1, 2);
+          __builtin_prefetch(b.q + line, 1, 2);
+        }
         Element e{};
         if (r < kdEnd) {
           e = divergenceElement<kKind>(pair, s, t);
@@ -199,7 +140,7 @@ struct Head {
         }
         if (!gradients) continue;
         const vfloat pce = z.split ? expNegative((s - maxCe) - logZCe) : e.ps;
-        store(ps, e.ps);
+        if constexpr (kKind != kForwardKL) store(ps, e.ps);
         store(pq, ce * select(label == int32_t(r), labelTerm, pce) + kd * (factor * e.h + e.direct));
       }
       store(sums + i, h);
@@ -220,7 +161,9 @@ struct Head {
       return;
     }
     for (int64_t i = 0; i < n; ++i) l.exactCe[i] = crossEntropy(i);  // before the planes are overwritten
-    forDivergence(p.kind, [&](auto kind) { c.pool.parallel(z.blocks, [&](int64_t block, int) { reduceBlock<kind>(block); }); });
+    forDivergence(p.kind, [&](auto kind) {
+      forBlocks([&](int64_t block, int64_t last, int) { reduceBlock<kind>(block, block + 1 < last && (block + 2) * kBlock <= z.rows); });
+    });
     for (int64_t i = 0; i < n; ++i) {
       double sums[kSums] = {};
       for (int64_t block = 0; block < z.blocks; ++block)
@@ -232,70 +175,100 @@ struct Head {
     }
   }
 
-  // dlogits of rows [first, first + rows), times scale.
-  void dlogits(int64_t first, int64_t rows, float* out) const {
+  // dlogits of the kLanes tokens from i on, times scale.
+  LANTERN_INLINE vfloat dlogits(int64_t row, int64_t i) const {
     const Lane& l = b.lane;
-    for (int64_t i = 0; i < z.lanes; i += kLanes) {
-      const vfloat sumH = load(l.sumH + i), ce = load(l.ce + i), maxCe = load(l.maxCe + i), logZCe = load(l.logZCe + i);
-      const vfloat labelTerm = load(l.labelTerm + i);
-      vint label;
-      memcpy(&label, l.label + i, sizeof label);
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t at = (first + r) * z.lanes + i;
-        const vfloat s = load(b.s + at);
-        if (z.teacher) store(out + r * z.lanes + i, load(b.q + at) - sumH * s);
-        else store(out + r * z.lanes + i, ce * select(label == int32_t(first + r), labelTerm, expNegative((s - maxCe) - logZCe)));
-      }
+    const int64_t at = row * z.lanes + i;
+    if (p.kind == kForwardKL) return load(b.q + at);
+    if (z.teacher) return load(b.q + at) - load(l.sumH + i) * load(b.s + at);
+    vint label;
+    memcpy(&label, l.label + i, sizeof label);
+    const vfloat probability = expNegative((load(b.s + at) - load(l.maxCe + i)) - load(l.logZCe + i));
+    return load(l.ce + i) * select(label == int32_t(row), load(l.labelTerm + i), probability);
+  }
+
+  // dlogits of rows [first, first + rows) as the two products take them: byToken[rows][units of lanes] and byRow[units of rows][lanes],
+  // which is the same where a unit is one float.
+  template <bool kPair>
+  void packDlogits(int64_t first, int64_t rows, float* byToken, [[maybe_unused]] float* byRow) const {
+    if constexpr (!kPair) {
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < z.lanes; i += kLanes) store(byToken + r * z.lanes + i, dlogits(first + r, i));
+    } else {
+      bf16* rounded = reinterpret_cast<bf16*>(byToken);
+      for (int64_t r = 0; r < rows; r += 2, rounded += 2 * z.lanes)
+        for (int64_t i = 0; i < z.lanes; i += kLanes) {
+          store(rounded + i, dlogits(first + r, i));
+          if (r + 1 < rows) store(rounded + z.lanes + i, dlogits(first + r + 1, i));
+          store(byRow + r / 2 * z.lanes + i, pairRows(load(rounded + i), r + 1 < rows ? load(rounded + z.lanes + i) : vfloat{}));
+        }
     }
   }
 
   template <bool kPair, class W>
   void gradientSlice(int64_t slice, int thread) const {
-    float* dl = static_cast<float*>(c.workspace.local(thread, 0));
-    float* byToken = dl + kGradientBlock * z.lanes;  // kPair: the same in pairs of tokens, then in pairs of rows
-    float* byRow = byToken + (kPair ? kGradientBlock * z.lanes / 2 : 0);
-    float* packed = byRow + (kPair ? (kGradientBlock / 2) * z.lanes : 0);
+    float* byToken = static_cast<float*>(c.workspace.local(thread, 0));
+    float* byRow = kPair ? byToken + kGradientBlock * z.lanes / 2 : byToken;
+    float* packed = byToken + kGradientBlock * z.lanes;
     float* dh = b.dh + slice * z.columns * z.lanes;
     if (p.dhidden) std::fill_n(dh, z.columns * z.lanes, 0.f);
     const int64_t last = (slice + 1) * z.gradientBlocks / z.slices;
     for (int64_t block = slice * z.gradientBlocks / z.slices; block < last; ++block) {
       const int64_t first = block * kGradientBlock, rows = std::min(kGradientBlock, p.vocab - first);
-      dlogits(first, rows, dl);
-      if constexpr (kPair) {
-        bf16* rounded = reinterpret_cast<bf16*>(byToken);
-        for (int64_t i = 0; i < rows * z.lanes; i += kLanes) store(rounded + i, load(dl + i));
-        for (int64_t k = 0; k < units<true>(rows); ++k)
-          for (int64_t i = 0; i < z.lanes; i += kLanes) {
-            const bf16* low = rounded + 2 * k * z.lanes + i;
-            store(byRow + k * z.lanes + i, pairRows(load(low), 2 * k + 1 < rows ? load(low + z.lanes) : vfloat{}));
-          }
+      packDlogits<kPair>(first, rows, byToken, byRow);
+      // Both gradients take turns, and either fetches what the other needs next.
+      const W* w = static_cast<const W*>(p.weight);
+      const int64_t panels = z.columns / kAddColumns, steps = (rows + kStepRows - 1) / kStepRows;
+      for (int64_t step = 0; step < steps; ++step) {
+        const int64_t r = step * kStepRows, stepRows = std::min(kStepRows, rows - r);
+        const int64_t panel = step * panels / steps, panelEnd = (step + 1) * panels / steps;
+        Ahead ahead = afterStep(w, first + r);
+        ahead.spread((p.dweight ? panels * (kStepRows / kAddRows) * (units<kPair>(z.lanes) / kFetchUnits) : 0) +
+                     (p.dhidden ? (panelEnd - panel) * (z.lanes / kAddRows) * (units<kPair>(rows) / kFetchUnits) : 0));
+        if (p.dweight) addWeightGradient<kPair>(byToken + r * units<kPair>(z.lanes), first + r, stepRows, ahead);
+        if (p.dhidden) addHiddenGradient<kPair>(byRow, rows, w + first * p.hiddenSize, packed, panel, panelEnd, dh, ahead);
       }
-      if (p.dweight) addWeightGradient<kPair>(kPair ? byToken : dl, first, rows);
-      if (!p.dhidden) continue;
-      packRows<kPair>(packed, static_cast<const W*>(p.weight) + first * p.hiddenSize, p.hiddenSize, rows);
-      addHiddenGradient<kPair>(kPair ? byRow : dl, rows, packed, dh);
     }
   }
 
-  template <bool kPair>
-  void addWeightGradient(const float* dl, int64_t first, int64_t rows) const {
-    const int64_t tokens = units<kPair>(z.lanes), hs = p.hiddenSize;
-    forTileRows(rows, [&](int64_t r, auto count) {
-      const bool fetch = first + r + 2 * kAddRows <= p.vocab;
-      for (int64_t j = 0; j < z.columns; j += kAddColumns)
-        tileAdd<kPair, decltype(count)::value, true>(tokens, dl + r * tokens, tokens, 1, b.xo + j * tokens,
-                                                     p.dweight + (first + r) * hs + j, hs, hs - j, fetch);
-    });
+  // What follows the step that begins at `row`: the next step's rows of dweight, which are read and written back, and a share of the next
+  // block's logits and weights.
+  template <class W>
+  Ahead afterStep(const W* w, int64_t row) const {
+    Ahead ahead;
+    const auto add = [&](const auto* matrix, int64_t dim, int64_t from) {
+      if (from < p.vocab) ahead.add(matrix + from * dim, std::min(kStepRows, p.vocab - from) * dim * int64_t(sizeof *matrix));
+    };
+    if (z.teacher) add(b.q, z.lanes, row + kGradientBlock);
+    if (p.kind != kForwardKL) add(b.s, z.lanes, row + kGradientBlock);
+    if (p.dhidden) add(w, p.hiddenSize, row + kGradientBlock);
+    if (p.dweight) add(p.dweight, p.hiddenSize, row + kStepRows);
+    return ahead;
   }
 
+  // dweight of rows [first, first + rows) from their dlogits.
   template <bool kPair>
-  void addHiddenGradient(const float* dl, int64_t rows, const float* packed, float* dh) const {
-    const int64_t ku = units<kPair>(rows);
-    forTileRows(z.lanes, [&](int64_t r, auto count) {
-      for (int64_t j = 0; j < z.columns; j += kAddColumns)
-        tileAdd<kPair, decltype(count)::value, false>(ku, dl + r, 1, z.lanes, packed + j * ku, dh + r * z.columns + j, z.columns,
-                                                      kAddColumns, false);
-    });
+  void addWeightGradient(const float* dl, int64_t first, int64_t rows, Ahead& ahead) const {
+    const int64_t tokens = units<kPair>(z.lanes), hs = p.hiddenSize;
+    for (int64_t j = 0; j < z.columns; j += kAddColumns)
+      forTileRows(rows, [&](int64_t r, auto count) {
+        tileAdd<kPair, decltype(count)::value, true>(tokens, dl + r * tokens, tokens, 1, b.xo + j * tokens, p.dweight + (first + r) * hs + j, hs,
+                                                     hs - j, ahead);
+      });
+  }
+
+  // Panels of columns of dh from a block of `rows` rows of w and of their dlogits. A panel is packed when its turn comes: it stays in the
+  // innermost cache for all tiles.
+  template <bool kPair, class W>
+  void addHiddenGradient(const float* dl, int64_t rows, const W* w, float* packed, int64_t panel, int64_t panelEnd, float* dh,
+                         Ahead& ahead) const {
+    for (int64_t j = panel * kAddColumns; j < panelEnd * kAddColumns; j += kAddColumns) {
+      packRows<kPair>(packed, w + j, p.hiddenSize, rows, std::min<int64_t>(kAddColumns, p.hiddenSize - j));
+      forTileRows(z.lanes, [&](int64_t r, auto count) {
+        tileAdd<kPair, decltype(count)::value, false>(units<kPair>(rows), dl + r, 1, z.lanes, packed, dh + r * z.columns + j, z.columns,
+                                                      kAddColumns, ahead);
+      });
+    }
   }
 
   template <bool kPair, class H, class W>
@@ -354,27 +327,30 @@ Status distillHead(const DistillHeadParams& p, Context& c) {
   const bool gradients = p.dhidden || p.dweight;
   void* memory = c.workspace.shared(Buffers(p, z, nullptr).bytes);
   const size_t local = size_t(std::max(kTileRows * std::max(p.hiddenSize, p.teacherHiddenSize) + kLanes,
-                                       gradients ? kGradientBlock * (2 * z.lanes + z.columns) : 0)) * sizeof(float);
+                                       gradients ? kGradientBlock * (z.lanes + kAddColumns) : 0)) * sizeof(float);
   bool fits = memory != nullptr;
   for (int thread = 0; thread < c.pool.threads(); ++thread) fits = c.workspace.local(thread, local) && fits;
   if (!fits) return Status::error(Code::outOfMemory, "distillHead: no memory for the logits of one chunk of tokens; free some, or use a smaller batch elsewhere");
 
-  Head head{p, c, z, Buffers(p, z, memory), float(1 / p.temperature), gradients};
-  const Lane& lane = head.b.lane;
-  int64_t n = 0;
-  std::fill_n(lane.label, z.lanes, -1);
-  for (int64_t i = 0, seen = 0; seen < valid; ++i) {
-    if (p.labels[i] == p.ignoreIndex) continue;
-    lane.row[n] = int32_t(i);
-    lane.label[n++] = p.labels[i];
-    if (++seen < valid && n < z.lanes) continue;
-    std::fill_n(lane.label + n, z.lanes - n, -1);
+  double total[4] = {};
+  int64_t row = 0, left = valid;
+  for (int64_t chunk = 0; left > 0; ++chunk) {
+    const Sizes own = sizesOfChunk(z, chunk);
+    Head head{p, c, own, Buffers(p, own, memory), float(1 / p.temperature), gradients, total};
+    const Lane& lane = head.b.lane;
+    const int64_t n = std::min(own.lanes, left);
+    for (int64_t i = 0; i < n; ++row) {
+      if (p.labels[row] == p.ignoreIndex) continue;
+      lane.row[i] = int32_t(row);
+      lane.label[i++] = p.labels[row];
+    }
+    std::fill_n(lane.label + n, own.lanes - n, -1);
     if (Status status = head.chunk(n); !status.ok()) return status;
-    n = 0;
+    left -= n;
   }
-  for (int k = 0; k < 4; ++k) p.parts[k] = float(head.total[k]);
+  for (int k = 0; k < 4; ++k) p.parts[k] = float(total[k]);
   p.parts[4] = float(valid);
-  *p.loss = float(p.scale * (p.lambdaSft * head.total[0] + p.lambdaKd * head.total[1]));
+  *p.loss = float(p.scale * (p.lambdaSft * total[0] + p.lambdaKd * total[1]));
   return Status::fine();
 }
 

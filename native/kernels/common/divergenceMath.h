@@ -3,7 +3,7 @@
 // With s, t the logits, M their maxima and z = log sum e^((x - M) / T) (at least 0, from log1p of what is beside the largest term):
 //   l_s = (s - M_s) / T - z_s        l_t = (t - M_t) / T - z_t        u = l_t - l_s
 // u is taken relative to the student's most probable class r: u = u_r + ((t - s) - (t_r - s_r)) / T. Nearly equal logits subtract exactly.
-// With b the larger of p_s, p_t: p_s - p_t = +-b expm1(-|u|), exact to the last bits however close they are.
+// With b the larger of p_s, p_t: the other is b e^-|u|, p_s - p_t = +-b expm1(-|u|), exact to the last bits however close they are.
 // For the mixture m = beta p_t + (1 - beta) p_s:
 //   l_m - l_s = log1p(beta expm1(u))             where u <= 0
 //   l_m - l_t = log1p((1 - beta) expm1(-u))      where u > 0; the other one differs by u
@@ -157,11 +157,13 @@ LANTERN_INLINE Element divergenceElement(const RowPair& c, vfloat s, vfloat t) {
   // relative to an impossible class nothing can be said: there the two logarithms themselves
   const vfloat u = clampRatio(select(abs(c.refRatio) < kMaxLogRatio, difference + c.refRatio, lt - ls));
   const vint teacherLarger = u > 0.f;
-  r.ps = expNegative(ls);
-  r.pt = expNegative(lt);
   vfloat e, em1;
   expPair(-abs(u), e, em1);
-  const vfloat excess = select(teacherLarger, r.pt, r.ps) * em1;
+  const vfloat larger = expNegative(select(teacherLarger, lt, ls)), excess = larger * em1;
+  // u has other rounding errors than l_t - l_s, larger ones where u_r is large: to first order e^-|u| is freed of them
+  const vfloat smaller = larger * (e + e * (abs(u) - abs(lt - ls)));
+  r.ps = select(teacherLarger, smaller, larger);
+  r.pt = select(teacherLarger, larger, smaller);
   r.lt = lt;
   r.h = r.direct = r.value = splat(0.f);
   if constexpr (kKind == kForwardKL || kKind == kSymmetricKL) {

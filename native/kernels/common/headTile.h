@@ -49,35 +49,66 @@ LANTERN_INLINE void tile(int64_t units, const float*& a, int64_t rs, int64_t ks,
   }
 }
 
-// Memory that will be needed next: `lines` cache lines of it are fetched every kFetchUnits steps of a tile, so that it arrives behind arithmetic.
-struct Ahead {
-  const char* next;
-  int64_t lines;
+// Memory that tiles will need next. Every kFetchUnits steps of a reduction fetch a few cache lines of it, so that it arrives behind arithmetic.
+class Ahead {
+ public:
+  void add(const void* from, int64_t bytes) {
+    if (bytes < 64) return;
+    const char* begin = static_cast<const char*>(from);
+    ranges_[count_++] = {begin, begin + bytes};
+    total_ += bytes / 64;
+  }
+  // The number of calls of step() that it may take.
+  void spread(int64_t steps) { lines_ = (total_ + std::max<int64_t>(1, steps) - 1) / std::max<int64_t>(1, steps); }
+  bool done() const { return at_ == count_; }
+  LANTERN_INLINE void step() {
+    if (done()) return;
+    Range& r = ranges_[at_];
+    const char* stop = std::min(r.end, r.next + lines_ * 64);
+    for (; r.next < stop; r.next += 64) __builtin_prefetch(r.next, 0, 2);
+    at_ += r.next >= r.end;
+  }
+
+ private:
+  struct Range {
+    const char *next, *end;
+  };
+  Range ranges_[4];
+  int count_ = 0, at_ = 0;
+  int64_t lines_ = 0, total_ = 0;
 };
-constexpr int64_t kFetchUnits = 16;
+constexpr int64_t kFetchUnits = 8;
+
+// tile(), fetching meanwhile.
+template <bool kPair, int R, int NV, bool kRowMajor>
+LANTERN_INLINE void tileAhead(int64_t units, const float*& a, int64_t rs, int64_t ks, const float*& b, vfloat (&acc)[R][NV], Ahead& ahead) {
+  int64_t k = 0;
+  if (!ahead.done())
+    for (; k + kFetchUnits <= units; k += kFetchUnits) {
+      ahead.step();
+      tile<kPair, R, NV, kRowMajor>(kFetchUnits, a, rs, ks, b, acc);
+    }
+  tile<kPair, R, NV, kRowMajor>(units - k, a, rs, ks, b, acc);
+}
 
 // Products are summed in runs of this many, and the runs then: one long float32 sum of 896 terms would cost a confident softmax its digits.
-// Where the product rounds too (no fused multiply-add) the runs are shorter.
+// Where the product rounds too (no fused multiply-add) the runs are shorter; longer for pairs, whose
+// dlogits are rounded to bfloat16 later, by far more than such a sum loses.
 #if defined(__FMA__)
-constexpr int64_t kRunUnits = 64;
+template <bool kPair>
+constexpr int64_t kRunUnits = kPair ? 256 : 64;
 #else
+template <bool kPair>
 constexpr int64_t kRunUnits = 16;
 #endif
 
 // out[r * ldo + column] = tile, for the R x NV vectors of a.
 template <bool kPair, int R, int NV>
 [[gnu::noinline]] void tileStore(int64_t units, const float* a, int64_t rs, const float* b, float* out, int64_t ldo, Ahead& ahead) {
-  for (int64_t first = 0; first < units; first += kRunUnits) {
-    const int64_t end = std::min(units, first + kRunUnits);
+  for (int64_t first = 0; first < units; first += kRunUnits<kPair>) {
     vfloat acc[R][NV];
     clear(acc);
-    int64_t k = first;
-    if (ahead.lines)
-      for (; k + kFetchUnits <= end; k += kFetchUnits) {
-        for (int64_t i = 0; i < ahead.lines; ++i, ahead.next += 64) __builtin_prefetch(ahead.next, 0, 2);
-        tile<kPair, R, NV, true>(kFetchUnits, a, rs, 1, b, acc);
-      }
-    tile<kPair, R, NV, true>(end - k, a, rs, 1, b, acc);
+    tileAhead<kPair, R, NV, true>(std::min(units - first, kRunUnits<kPair>), a, rs, 1, b, acc, ahead);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -88,17 +119,13 @@ template <bool kPair, int R, int NV>
   }
 }
 
-// c[r * ldc + column] += tile, for `columns` <= kAddColumns columns. The C tile that is kAddRows further down is fetched meanwhile.
+// c[r * ldc + column] += tile, for `columns` <= kAddColumns columns.
 template <bool kPair, int R, bool kRowMajor>
 [[gnu::noinline]] void tileAdd(int64_t units, const float* a, int64_t rs, int64_t ks, const float* b, float* c, int64_t ldc, int64_t columns,
-                               bool fetchNext) {
-  if (fetchNext)
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-      for (int64_t i = 0; i < kAddColumns; i += 16) __builtin_prefetch(c + (kAddRows + r) * ldc + i, 1, 2);
+                               Ahead& ahead) {
   vfloat acc[R][2];
   clear(acc);
-  tile<kPair, R, 2, kRowMajor>(units, a, rs, ks, b, acc);
+  tileAhead<kPair, R, 2, kRowMajor>(units, a, rs, ks, b, acc, ahead);
   if (columns >= kAddColumns) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
@@ -106,19 +133,23 @@ template <bool kPair, int R, bool kRowMajor>
       for (int v = 0; v < 2; ++v) store(c + r * ldc + v * kLanes, load(c + r * ldc + v * kLanes) + acc[r][v]);
     return;
   }
+  float edge[R][kAddColumns];  // its own array: the accumulators stay in registers
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < 2 && columns > v * kLanes; ++v) {
-      float* p = c + r * ldc + v * kLanes;
-      storePart(p, loadPart(p, columns - v * kLanes) + acc[r][v], columns - v * kLanes);
-    }
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) store(edge[r] + v * kLanes, acc[r][v]);
+  for (int r = 0; r < R; ++r)
+    for (int64_t i = 0; i < columns; ++i) c[r * ldc + i] += edge[r][i];
 }
 
-// fn(first row, std::integral_constant<int, R>) over `rows` rows in tiles of kAddRows, then 4 and 1.
+// fn(first row, std::integral_constant<int, R>) over `rows` rows in tiles of kAddRows, then of fewer.
 template <class F>
 LANTERN_INLINE void forTileRows(int64_t rows, F&& fn) {
+  constexpr int kFewer = kAddRows * 2 / 3;
   int64_t r = 0;
-  for (; r + kAddRows <= rows; r += kAddRows) fn(r, std::integral_constant<int, kAddRows>{});
-  for (; r + 4 <= rows; r += 4) fn(r, std::integral_constant<int, 4>{});
+  if (rows % kFewer || rows % kAddRows == 0)
+    for (; r + kAddRows <= rows; r += kAddRows) fn(r, std::integral_constant<int, kAddRows>{});
+  for (; r + kFewer <= rows; r += kFewer) fn(r, std::integral_constant<int, kFewer>{});
   for (; r < rows; ++r) fn(r, std::integral_constant<int, 1>{});
 }
 
@@ -170,22 +201,30 @@ void packColumns(float* out, const T* x, int64_t dim, const int32_t* rows, int64
       }
 }
 
-// Panels of kAddColumns columns of consecutive rows of a matrix, the rows being the reduction: out[panel][units of rows][kAddColumns].
+// A panel of `columns` <= kAddColumns columns of consecutive rows of a matrix, the rows being the reduction: out[units of rows][kAddColumns].
+// Columns beyond are 0, as is the second row of a last pair that has none.
 template <bool kPair, class W>
-void packRows(float* out, const W* w, int64_t dim, int64_t rows) {
-  const int64_t ku = units<kPair>(rows), whole = dim / kAddColumns * kAddColumns;
-  for (int64_t k = 0; k < ku; ++k) {
-    const W* low = w + k * (kPair ? 2 : 1) * dim;
-    const W* high = kPair && 2 * k + 1 < rows ? low + dim : nullptr;
-    float* p = out + k * kAddColumns;
-    for (int64_t column = 0; column < dim; column += kAddColumns, p += ku * kAddColumns)
-      for (int v = 0; v < 2; ++v) {
-        const int64_t i = column + v * kLanes, left = dim - i;
-        const auto part = [&](const W* row) {
-          return column < whole ? load(row + i) : left > 0 ? loadPart(row + i, left) : vfloat{};
-        };
-        store(p + v * kLanes, kPair ? pairRows(part(low), high ? part(high) : vfloat{}) : part(low));
+void packRows(float* out, const W* w, int64_t dim, int64_t rows, int64_t columns) {
+  const auto part = [&](const W* row, int v) {
+    const int64_t left = columns - v * kLanes;
+    return left >= kLanes ? load(row + v * kLanes) : left > 0 ? loadPart(row + v * kLanes, left) : vfloat{};
+  };
+  for (int64_t r = 0; r < rows; r += kPair ? 2 : 1, w += (kPair ? 2 : 1) * dim, out += kAddColumns) {
+#if defined(__AVX512BF16__)
+    if constexpr (kPair)
+      if (columns == kAddColumns && r + 1 < rows) {
+        const __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + dim);
+        const __m512i first = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3,
+                                               34, 2, 33, 1, 32, 0);
+        const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+        store(out, (vfloat)_mm512_permutex2var_epi16(low, first, high));
+        store(out + kLanes, (vfloat)_mm512_permutex2var_epi16(low, second, high));
+        continue;
       }
+#endif
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v)
+      store(out + v * kLanes, kPair ? pairRows(part(w, v), r + 1 < rows ? part(w + dim, v) : vfloat{}) : part(w, v));
   }
 }
 
@@ -195,7 +234,7 @@ template <bool kPair, class W>
 void logitRows(const W* w, int64_t dim, int64_t rows, int64_t left, const float* x, int64_t lanes, float* out, float* scratch) {
   constexpr bool kDirect = kPair || sizeof(W) == 4;
   const int64_t ku = units<kPair>(dim), vectors = lanes / kLanes;
-  const int64_t slots = std::max<int64_t>(1, (vectors + kTileVectors - 1) / kTileVectors * (ku / kFetchUnits));
+  const int64_t panels = (vectors + kTileVectors - 1) / kTileVectors;
   const auto group = [&](int64_t r, auto rowCount) {
     constexpr int R = decltype(rowCount)::value;
     const W* source = w + r * dim;
@@ -207,15 +246,15 @@ void logitRows(const W* w, int64_t dim, int64_t rows, int64_t left, const float*
       storePart(scratch + whole, loadPart(source + whole, count - whole), count - whole);
       a = scratch;
     }
-    const int64_t lines = r + 2 * R <= left ? R * dim * int64_t(sizeof(W)) / 64 : 0;
-    Ahead ahead{reinterpret_cast<const char*>(source + R * dim), (lines + slots - 1) / slots};
+    Ahead ahead;
+    if (r + 2 * R <= left) ahead.add(source + R * dim, R * dim * int64_t(sizeof(W)));
+    ahead.spread(panels * (ku / kFetchUnits));
     for (int64_t v = 0; v < vectors; v += kTileVectors) {
       const float* b = x + v * kLanes * ku;
       float* o = out + r * lanes + v * kLanes;
       if (vectors - v >= kTileVectors) tileStore<kPair, R, kTileVectors>(ku, a, ku, b, o, lanes, ahead);
       else if (kTileVectors > 2 && vectors - v == 2) tileStore<kPair, R, 2>(ku, a, ku, b, o, lanes, ahead);
       else tileStore<kPair, R, 1>(ku, a, ku, b, o, lanes, ahead);
-      if (ahead.next >= reinterpret_cast<const char*>(source + 2 * R * dim)) ahead.lines = 0;
     }
   };
   // the last tile overlaps the one before it: the same sums again
