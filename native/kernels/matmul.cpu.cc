@@ -12,57 +12,25 @@ namespace lantern::LANTERN_ISA {
 
 namespace {
 
-// Sizes of the packed path, all functions of the matrix alone. A is packed once, in blocks that stay in the last-level cache, and shared by
-// all threads. An item is a block of rows times a group of columns: its thread packs the columns of B, k block by k block, and runs the rows
-// of A past them in strips that stay in the second-level cache, while a panel of B fills half of the first. Products of all k blocks but
-// the last wait in scratch memory, so y is touched once.
-constexpr int64_t kBlockK = 256;                // units
-constexpr int64_t kSharedUnits = 4 << 20;       // of A: 16 MiB
-constexpr int64_t kStripRows = 24 * kTileRows;  // 144 KiB of A on avx2
-constexpr int64_t kItemRows = 4 * kStripRows, kItemPanels = 4;
+// Sizes of the packed path, all functions of the matrix alone. The operand with fewer rows (of A) or columns (of B) is packed once, in blocks
+// that stay in the last-level cache, and shared by all threads. An item is a span of it times a group of the other operand: its thread packs
+// the group, k block by k block, into panels that stay in the second-level cache, and runs every shared panel past them. So the larger
+// operand is read once and packed where it is used. Products of all k blocks but the last wait in scratch memory, so y is touched once; with
+// few k blocks there is little of that, which is worth more than operands in the first-level cache.
+constexpr int64_t kBlockK = 1024;          // units
+constexpr int64_t kSharedUnits = 4 << 20;  // 16 MiB
+constexpr int64_t kGroupUnits = 64 << 10;  // 256 KiB, and as much of the next group is fetched meanwhile
+constexpr int64_t kSpan = 1344, kMostGroup = 256;
 
 int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t roundUp(int64_t a, int64_t b) { return ceilDiv(a, b) * b; }
-
-struct Plan {
-  int64_t kBlocks, kElements;  // how many k blocks, elements of the reduction in each (the last may have fewer)
-  int64_t blockRows;           // rows of A that are packed at a time
-  int64_t itemRows, itemCols;
-  int64_t aPanel, bPanel;      // units from one panel to the next
-};
-
-template <class U>
-Plan planFor(const MatmulParams& p) {
-  Plan plan;
-  const int64_t units = std::max<int64_t>(1, unitsOf<U>(p.k));
-  plan.kBlocks = ceilDiv(units, kBlockK);
-  const int64_t kUnits = roundUp(ceilDiv(units, plan.kBlocks), kLanes);
-  plan.kBlocks = ceilDiv(units, kUnits);
-  plan.kElements = kUnits * kUnit<U>;
-  const int64_t most = std::max<int64_t>(32 * kTileRows, kSharedUnits / units), blocks = ceilDiv(p.m, most);
-  plan.blockRows = roundUp(ceilDiv(p.m, blocks), kTileRows);
-  plan.itemRows = roundUp(ceilDiv(plan.blockRows, ceilDiv(plan.blockRows, kItemRows)), kTileRows);
-  plan.itemCols = kItemPanels * kTileCols;
-  constexpr int64_t kFewItems = 16;  // a small output is cut finer, so that there is work for every thread
-  const auto items = [&] { return ceilDiv(plan.blockRows, plan.itemRows) * ceilDiv(p.n, plan.itemCols); };
-  while (items() < kFewItems && plan.itemCols > kTileCols) plan.itemCols -= kTileCols;
-  plan.aPanel = panelUnits(kUnits, kTileRows);
-  plan.bPanel = panelUnits(kUnits, kTileCols);
-  return plan;
-}
-
-// Panels of `width` rows (or columns) `first` to `end` of src, elements [k0, k0 + k) of the reduction.
-template <class U, class T>
-void packPanels(unit* dst, int64_t stride, int64_t width, const T* src, int64_t ld, bool inner, int64_t first, int64_t end, int64_t k0, int64_t k) {
-  if (!inner) return packOuter<U>(dst, stride, ceilDiv(end - first, width), width, src + k0 * ld + first, ld, end - first, k);
-  for (int64_t i = first; i < end; i += width, dst += stride) packInner<U>(dst, width, src + i * ld + k0, ld, end - i, k);
-}
 
 // Fetches a block of rows into the second-level cache, a few lines at a time, while something else is computed.
 struct Prefetcher {
   const char* row = nullptr;
   int64_t stride = 0, rows = 0, bytes = 0, at = 0;
 
+  int64_t lines() const { return rows * ceilDiv(bytes, 64); }
   void fetch(int64_t lines) {
     for (; lines > 0 && rows > 0; --lines) {
       __builtin_prefetch(row + at, 0, 2);
@@ -72,85 +40,160 @@ struct Prefetcher {
   }
 };
 
-template <class U, class A, class B, class Y>
-struct Packed {
-  const MatmulParams& p;
-  const Plan plan;
-  unit* packedA;
-  const int64_t panels = plan.blockRows / kTileRows;
+// A, or B transposed: `extent` rows along the reduction, in panels of `width` rows, `panel` units from one to the next.
+struct Operand {
+  const char* data;
+  int64_t bytes, ld, extent, width, panel;  // bytes: of an element
+  bool inner;                               // whether the reduction is the contiguous dimension
+  void (*pack)(const Operand&, unit* dst, int64_t first, int64_t end, int64_t k0, int64_t k);
 
-  // Where elements [k0, k0 + k) of the reduction of B's columns [col, col + cols) lie.
-  Prefetcher blockOfB(int64_t col, int64_t cols, int64_t kb) const {
-    if (kb >= plan.kBlocks || cols <= 0) return {};
-    const B* b = static_cast<const B*>(p.b);
-    const int64_t k0 = kb * plan.kElements, k = std::min(plan.kElements, p.k - k0), stride = p.ldb * int64_t(sizeof(B));
-    if (p.transposeB) return {reinterpret_cast<const char*>(b + col * p.ldb + k0), stride, cols, k * int64_t(sizeof(B))};
-    return {reinterpret_cast<const char*>(b + k0 * p.ldb + col), stride, k, cols * int64_t(sizeof(B))};
-  }
-
-  void packA(int64_t m0, int64_t mEnd, int64_t panel, int64_t count, int64_t kb) const {
-    const int64_t k0 = kb * plan.kElements, first = m0 + panel * kTileRows, end = std::min(mEnd, first + count * kTileRows);
-    packPanels<U>(packedA + (kb * panels + panel) * plan.aPanel, plan.aPanel, kTileRows, static_cast<const A*>(p.a), p.lda, !p.transposeA, first,
-                  end, k0, std::min(plan.kElements, p.k - k0));
-  }
-
-  // y[m0 + row...][col...] for an item; `scratch` holds a group of B panels and the products.
-  void item(int64_t m0, int64_t row, int64_t rows, int64_t col, int64_t cols, unit* scratch) const {
-    float* const product = reinterpret_cast<float*>(scratch + plan.itemCols / kTileCols * plan.bPanel);
-    constexpr int64_t kAhead = 4;
-    const int64_t tiles = ceilDiv(rows, kTileRows), groups = ceilDiv(cols, kTileCols);
-    for (int64_t kb = 0; kb < plan.kBlocks; ++kb) {
-      const int64_t k0 = kb * plan.kElements, k = std::min(plan.kElements, p.k - k0);
-      packPanels<U>(scratch, plan.bPanel, kTileCols, static_cast<const B*>(p.b), p.ldb, p.transposeB, col, col + cols, k0, k);
-      const bool last = kb + 1 == plan.kBlocks;
-      Prefetcher next = last ? blockOfB(col + plan.itemCols, std::min(plan.itemCols, p.n - col - plan.itemCols), 0) : blockOfB(col, cols, kb + 1);
-      const int64_t lines = ceilDiv(next.rows * ceilDiv(next.bytes, 64), tiles * groups);
-      const unit* a = packedA + (kb * panels + row / kTileRows) * plan.aPanel;
-      for (int64_t strip = 0; strip < tiles; strip += kStripRows / kTileRows)
-        for (int64_t j = 0; j < groups; ++j)
-          for (int64_t i = strip; i < std::min(tiles, strip + kStripRows / kTileRows); ++i) {
-            const int64_t r = m0 + row + i * kTileRows, c = col + j * kTileCols;
-            const int64_t tileRows = std::min<int64_t>(kTileRows, rows - i * kTileRows), tileCols = std::min<int64_t>(kTileCols, col + cols - c);
-            float* tile = product + (j * tiles + i) * kTileRows * kTileCols;
-            next.fetch(lines);
-            if (last) prefetchTile(r + kAhead * kTileRows, c, std::min<int64_t>(kTileRows, rows - (i + kAhead) * kTileRows));
-            multiplyTile<U>(unitsOf<U>(k), a + i * plan.aPanel, scratch + j * plan.bPanel, tile, kb > 0);
-            if (!last) continue;
-            for (int64_t t = 0; t < tileRows; ++t) finishRow<Y>(p, r + t, c, tile + t * kTileCols, tileCols);
-          }
-    }
-  }
-
-  LANTERN_INLINE void prefetchTile(int64_t row, int64_t col, int64_t rows) const {
-    for (int64_t t = 0; t < rows; ++t) {
-      __builtin_prefetch(static_cast<Y*>(p.y) + (row + t) * p.ldy + col, 1);
-      if (p.residual && p.residual != p.y) prefetch(static_cast<const Y*>(p.residual) + (row + t) * p.ldResidual + col);
-    }
+  const char* at(int64_t row, int64_t k) const { return data + (inner ? row * ld + k : k * ld + row) * bytes; }
+  Prefetcher block(int64_t first, int64_t count, int64_t k0, int64_t k) const {
+    if (count <= 0 || k <= 0) return {};
+    return {at(first, k0), ld * bytes, inner ? count : k, (inner ? k : count) * bytes};
   }
 };
 
-template <class U, class A, class B, class Y>
-Status matmulPacked(const MatmulParams& p, Context& c) {
-  const Plan plan = planFor<U>(p);
-  const int64_t panels = plan.blockRows / kTileRows, rowItems = ceilDiv(plan.blockRows, plan.itemRows), colItems = ceilDiv(p.n, plan.itemCols);
-  const size_t scratchUnits = size_t(plan.itemCols / kTileCols * plan.bPanel + plan.itemRows * plan.itemCols);
-  unit* packedA = static_cast<unit*>(c.workspace.shared(size_t(plan.kBlocks * panels * plan.aPanel) * sizeof(unit)));
-  if (!packedA) return Status::error(Code::outOfMemory, "matmul: no memory for packing; use smaller batches");
+// Panels of rows `first` to `end`, elements [k0, k0 + k) of the reduction. Whole vectors may be read beyond `end`: a panel is narrower.
+template <class U, class T>
+void packPanels(const Operand& o, unit* dst, int64_t first, int64_t end, int64_t k0, int64_t k) {
+  const auto source = [&](int64_t row) { return reinterpret_cast<const T*>(o.at(row, k0)); };
+  if (!o.inner) return packOuter<U>(dst, o.panel, ceilDiv(end - first, o.width), o.width, source(first), o.ld, o.extent - first, k);
+  for (int64_t i = first; i < end; i += o.width, dst += o.panel) packInner<U>(dst, o.width, source(i), o.ld, o.extent - i, k);
+}
+
+template <class U, class T>
+Operand operandOf(const void* data, int64_t ld, int64_t extent, int64_t width, bool inner) {
+  return {static_cast<const char*>(data), sizeof(T), ld, extent, width, 0, inner, packPanels<U, T>};
+}
+
+struct Plan {
+  int64_t kBlocks, kElements;   // how many k blocks, elements of the reduction in each (the last may have fewer)
+  int64_t block, span, group;   // rows: of the shared operand packed at a time, of those in an item; of the other operand in an item
+
+  Plan(int64_t k, int64_t perUnit, const Operand& shared, const Operand& own) {
+    const int64_t units = std::max<int64_t>(1, ceilDiv(k, perUnit));
+    const int64_t kUnits = roundUp(ceilDiv(units, ceilDiv(units, kBlockK)), kLanes);
+    kBlocks = ceilDiv(units, kUnits);
+    kElements = kUnits * perUnit;
+    const int64_t most = std::max(32 * shared.width, kSharedUnits / units), blocks = ceilDiv(shared.extent, most);
+    block = roundUp(ceilDiv(shared.extent, blocks), shared.width);
+    span = roundUp(ceilDiv(block, ceilDiv(block, kSpan)), shared.width);
+    group = std::clamp<int64_t>(std::min(kGroupUnits / kUnits, kMostGroup) / own.width, 1, kMostGroup) * own.width;
+    constexpr int64_t kFewItems = 16;  // a small output is cut finer, so that there is work for every thread
+    const int64_t least = own.inner ? own.width : 4 * own.width;  // narrow strips of long rows are slow to read
+    while (ceilDiv(block, span) * ceilDiv(own.extent, group) < kFewItems && group > least) group -= own.width;
+  }
+};
+
+// y[kTileRows][kTileCols] = A panel * B panel + before + residual, the last two where they are not null. before is a tile as well.
+template <class U, class Y>
+[[gnu::noinline]] void tile(int64_t k, const unit* a, const unit* b, const float* before, const Y* residual, int64_t ldResidual, Y* y, int64_t ldy,
+                            NextRows next) {
+  vfloat acc[kTileRows][kTileVectors] = {};
+  multiplyTile<U, (kTileCols * sizeof(Y) + 63) / 64>(k, a, b, next, acc);
+  const auto each = [&](auto&& fn) [[gnu::always_inline]] {
+#pragma GCC unroll 16
+    for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < kTileVectors; ++v) fn(r, v * kLanes, acc[r][v]);
+  };
+  if (before) each([&](int r, int c, vfloat& sum) [[gnu::always_inline]] { sum += load(before + r * kTileCols + c); });
+  if (residual) each([&](int r, int c, vfloat& sum) [[gnu::always_inline]] { sum += load(residual + r * ldResidual + c); });
+  each([&](int r, int c, vfloat& sum) [[gnu::always_inline]] { store(y + r * ldy + c, sum); });
+}
+
+template <class U, class Y>
+struct Packed {
+  const MatmulParams& p;
+  const Operand &shared, &own;
+  const bool sharesA;
+  const Plan plan;
+  unit* const panels;  // of the shared operand: [k block][panel]
+  const bool plain = !p.bias && !p.z && !p.activation;
+
+  int64_t blockPanels() const { return plan.block / shared.width; }
+  unit* panelAt(int64_t panel, int64_t kb) const { return panels + (kb * blockPanels() + panel) * shared.panel; }
+  int64_t elements(int64_t kb) const { return std::min(plan.kElements, p.k - kb * plan.kElements); }
+  int64_t productUnits() const { return plan.kBlocks > 1 ? plan.span * plan.group : kTileRows * kTileCols; }
+  int64_t scratchUnits() const { return plan.group / own.width * own.panel + productUnits(); }
+
+  // The outputs of shared rows block + first... times rows ownFirst... of the other operand; `scratch` holds a group and the products.
+  void item(int64_t block, int64_t first, int64_t count, int64_t ownFirst, int64_t ownCount, unit* scratch) const {
+    float* const products = reinterpret_cast<float*>(scratch + plan.group / own.width * own.panel);
+    const int64_t sharedTiles = ceilDiv(count, shared.width), ownTiles = ceilDiv(ownCount, own.width);
+    const int64_t sharedEnd = block + first + count, ownEnd = ownFirst + ownCount;
+    const int64_t rowEnd = sharesA ? sharedEnd : ownEnd, colEnd = sharesA ? ownEnd : sharedEnd;
+    for (int64_t kb = 0; kb < plan.kBlocks; ++kb) {
+      const int64_t k0 = kb * plan.kElements, units = unitsOf<U>(elements(kb));
+      own.pack(own, scratch, ownFirst, ownFirst + ownCount, k0, elements(kb));
+      const bool last = kb + 1 == plan.kBlocks;
+      const int64_t nextFirst = ownFirst + plan.group;
+      Prefetcher next = last ? own.block(nextFirst, std::min(plan.group, own.extent - nextFirst), 0, elements(0))
+                             : own.block(ownFirst, ownCount, k0 + plan.kElements, elements(kb + 1));
+      const int64_t lines = ceilDiv(next.lines(), sharedTiles * ownTiles);
+      for (int64_t s = 0; s < sharedTiles; ++s)
+        for (int64_t o = 0; o < ownTiles; ++o) {
+          const unit *sharedPanel = panelAt(first / shared.width + s, kb), *ownPanel = scratch + o * own.panel;
+          const unit *a = sharesA ? sharedPanel : ownPanel, *b = sharesA ? ownPanel : sharedPanel;
+          float* product = products + (plan.kBlocks > 1 ? (s * ownTiles + o) * kTileRows * kTileCols : 0);
+          const float* before = kb > 0 ? product : nullptr;
+          next.fetch(lines);
+          if (!last) {
+            const NextRows ahead = {reinterpret_cast<const char*>(product + kTileRows * kTileCols), kTileCols * sizeof(float)};
+            tile<U, float>(units, a, b, before, nullptr, 0, product, kTileCols, ahead);
+            continue;
+          }
+          const auto rowOf = [&](int64_t s, int64_t o) { return sharesA ? block + first + s * kTileRows : ownFirst + o * kTileRows; };
+          const auto colOf = [&](int64_t s, int64_t o) { return sharesA ? ownFirst + o * kTileCols : block + first + s * kTileCols; };
+          const int64_t nextS = o + 1 < ownTiles || s + 1 == sharedTiles ? s : s + 1, nextO = o + 1 < ownTiles ? o + 1 : 0;
+          const NextRows ahead = rowsAt(rowOf(nextS, nextO), colOf(nextS, nextO));
+          const int64_t row = rowOf(s, o), col = colOf(s, o), rows = std::min<int64_t>(kTileRows, rowEnd - row);
+          const int64_t cols = std::min<int64_t>(kTileCols, colEnd - col);
+          if (plain && rows == kTileRows && cols == kTileCols) {
+            const Y* residual = p.residual ? static_cast<const Y*>(p.residual) + row * p.ldResidual + col : nullptr;
+            tile<U, Y>(units, a, b, before, residual, p.ldResidual, static_cast<Y*>(p.y) + row * p.ldy + col, p.ldy, ahead);
+            continue;
+          }
+          tile<U, float>(units, a, b, before, nullptr, 0, product, kTileCols, ahead);
+          for (int64_t r = 0; r < rows; ++r) finishRow<Y>(p, row + r, col, product + r * kTileCols, cols);
+        }
+    }
+  }
+
+  // What a tile at (row, col) will wait for: the residual, or else y itself.
+  NextRows rowsAt(int64_t row, int64_t col) const {
+    const bool added = p.residual != nullptr;
+    const int64_t ld = added ? p.ldResidual : p.ldy;
+    return {reinterpret_cast<const char*>(static_cast<const Y*>(added ? p.residual : p.y) + row * ld + col), ld * int64_t(sizeof(Y))};
+  }
+};
+
+template <class U, class Y>
+Status matmulPacked(const MatmulParams& p, Context& c, Operand& a, Operand& b) {
+  const bool sharesA = p.m <= p.n;
+  Operand &shared = sharesA ? a : b, &own = sharesA ? b : a;
+  const Plan plan(p.k, kUnit<U>, shared, own);
+  for (Operand* o : {&a, &b}) o->panel = panelUnits(unitsOf<U>(plan.kElements), o->width);
+  unit* panels = static_cast<unit*>(c.workspace.shared(size_t(plan.kBlocks * (plan.block / shared.width) * shared.panel) * sizeof(unit)));
+  if (!panels) return Status::error(Code::outOfMemory, "matmul: no memory for packing; use smaller batches");
   std::atomic<bool> failed{false};
-  const Packed<U, A, B, Y> packed{p, plan, packedA};
-  for (int64_t m0 = 0; m0 < p.m; m0 += plan.blockRows) {
-    const int64_t mEnd = std::min(p.m, m0 + plan.blockRows);
-    constexpr int64_t kPackPanels = 8;
-    const int64_t groups = ceilDiv(ceilDiv(mEnd - m0, kTileRows), kPackPanels);
-    c.pool.parallel(groups * plan.kBlocks, [&](int64_t item, int) {
-      const int64_t panel = item % groups * kPackPanels;
-      packed.packA(m0, mEnd, panel, kPackPanels, item / groups);
+  const Packed<U, Y> packed{p, shared, own, sharesA, plan, panels};
+  const int64_t groups = ceilDiv(own.extent, plan.group);
+  for (int64_t block = 0; block < shared.extent; block += plan.block) {
+    const int64_t count = std::min(plan.block, shared.extent - block);
+    constexpr int64_t kPackRows = 128;
+    const int64_t rows = roundUp(kPackRows, shared.width), parts = ceilDiv(count, rows);
+    c.pool.parallel(parts * plan.kBlocks, [&](int64_t item, int) {
+      const int64_t first = item % parts * rows, kb = item / parts;
+      shared.pack(shared, packed.panelAt(first / shared.width, kb), block + first, block + std::min(count, first + rows), kb * plan.kElements,
+                  packed.elements(kb));
     });
-    c.pool.parallel(rowItems * colItems, [&](int64_t item, int thread) {
-      unit* scratch = static_cast<unit*>(c.workspace.local(thread, scratchUnits * sizeof(unit)));
+    c.pool.parallel(ceilDiv(count, plan.span) * groups, [&](int64_t item, int thread) {
+      unit* scratch = static_cast<unit*>(c.workspace.local(thread, size_t(packed.scratchUnits()) * sizeof(unit)));
       if (!scratch) return failed.store(true);
-      const int64_t row = item / colItems * plan.itemRows, col = item % colItems * plan.itemCols, rows = std::min(plan.itemRows, mEnd - m0 - row);
-      if (rows > 0) packed.item(m0, row, rows, col, std::min(plan.itemCols, p.n - col), scratch);
+      const int64_t first = item / groups * plan.span, ownFirst = item % groups * plan.group;
+      packed.item(block, first, std::min(plan.span, count - first), ownFirst, std::min(plan.group, own.extent - ownFirst), scratch);
     });
   }
   return failed ? Status::error(Code::outOfMemory, "matmul: no memory for packing; use fewer threads") : Status::fine();
@@ -164,7 +207,10 @@ Status matmul(const MatmulParams& p, Context& c) {
   return forTypes(p.aDtype, p.bDtype, [&](auto a, auto b) {
     using A = decltype(a);
     using B = decltype(b);
-    return forType(p.yDtype, [&](auto y) { return matmulPacked<Multiplied<A, B>, A, B, decltype(y)>(p, c); });
+    using U = Multiplied<A, B>;
+    Operand rows = operandOf<U, A>(p.a, p.lda, p.m, kTileRows, !p.transposeA);
+    Operand cols = operandOf<U, B>(p.b, p.ldb, p.n, kTileCols, p.transposeB);
+    return forType(p.yDtype, [&](auto y) { return matmulPacked<U, decltype(y)>(p, c, rows, cols); });
   });
 }
 

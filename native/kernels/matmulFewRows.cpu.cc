@@ -1,5 +1,5 @@
 // y = x W^T for up to kFewRows rows: the roles of the operands are swapped. Rows of x lie in the lanes (packed once, it is small), and units
-// of W are broadcast straight from where W lies (bf16 that must be widened: from a few rows in cache), so W is read once. A thread computes
+// of W are broadcast straight from where W lies (or from a copy of a few rows in cache, see multiplyBlock), so W is read once. A thread computes
 // y^T for a block of rows of W, pass after pass over groups of rows of x while the block stays in cache, and transposes it on the way out.
 #include <algorithm>
 #include <atomic>
@@ -26,9 +26,10 @@ LANTERN_INLINE unit loadUnit(const T* p) {
   return u;
 }
 
-// acc[r][v] = sum over k of W[r][k] * x[k][v]; W and x in units of U. An odd last bf16 of W stands alone in its unit.
+// acc[r][v] = sum over k of W[r][k] * x[k][v]; W and x in units of U. An odd last bf16 of W stands alone in its unit. Meanwhile the same part
+// of the R rows `next` is fetched: so many streams at once are more than the hardware follows.
 template <class U, int R, int V>
-LANTERN_INLINE void multiplyRows(const U* w, int64_t ldw, int64_t k, const unit* x, vfloat (&acc)[R][V]) {
+LANTERN_INLINE void multiplyRows(const U* w, int64_t ldw, int64_t k, const unit* x, const U* next, vfloat (&acc)[R][V]) {
   const auto step = [&](const unit* xk, auto unitAt) [[gnu::always_inline]] {
     vint held[R < V ? R : V];  // the smaller side waits in registers, the other passes through one
     if constexpr (R < V) {
@@ -51,29 +52,45 @@ LANTERN_INLINE void multiplyRows(const U* w, int64_t ldw, int64_t k, const unit*
       }
     }
   };
+  constexpr int64_t kLine = 64 / sizeof(U);
   int64_t i = 0;
+  for (; i + kLine <= k;) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) __builtin_prefetch(next + r * ldw + i, 0, 2);  // the second-level cache has room for them
+    for (const int64_t end = i + kLine; i < end; i += kUnit<U>, x += V * kLanes)
+      step(x, [&](int r) [[gnu::always_inline]] { return loadUnit(w + r * ldw + i); });
+  }
   for (; i + kUnit<U> <= k; i += kUnit<U>, x += V * kLanes) step(x, [&](int r) [[gnu::always_inline]] { return loadUnit(w + r * ldw + i); });
   if constexpr (kUnit<U> == 2)
     if (i < k) step(x, [&](int r) [[gnu::always_inline]] { return unit(w[r * ldw + i].bits); });
 }
 
-// Row stride of widened rows: not a power of two, so that the rows of a tile do not evict one another.
-int64_t widenedStride(int64_t k) { return (k + 15) / 16 * 16 + 16; }
+// Row stride of copied rows: not a power of two, so that the rows of a tile do not evict one another.
+int64_t copyStride(int64_t k) { return (k + 15) / 16 * 16 + 16; }
 
-// out[j][V * kLanes] for rows j < n of W. Rows that are multiplied in another type than they are stored in are widened a tile at a time:
-// a vector operation for kLanes of them, where the broadcasts would need one for each.
+// Whether the rows of a tile are copied before they are multiplied: to widen them, a vector operation for kLanes elements where the
+// broadcasts would need one for each; or because rows that lie a multiple of half a page apart share eight places in the cache.
+template <class U, class W, int R>
+bool copiesRows(int64_t ldw) {
+  return sizeof(U) != sizeof(W) || (R > 8 && ldw * int64_t(sizeof(W)) % 2048 == 0);
+}
+
+// out[j][V * kLanes] for rows j < n of W. copy: R rows, or null.
 template <class U, class W, int R, int V>
-void multiplyBlock(const W* w, int64_t ldw, int64_t n, int64_t k, const unit* x, float* widened, float* out) {
+void multiplyBlock(const W* w, int64_t ldw, int64_t n, int64_t k, const unit* x, U* copy, float* out) {
   for (int64_t j = 0; j < n; j += R) {
     const int64_t at = std::max<int64_t>(0, std::min<int64_t>(j, n - R));  // the last tile overlaps its neighbour
+    const W* rows = w + at * ldw;
     vfloat acc[R][V] = {};
-    if constexpr (sizeof(U) == sizeof(W)) multiplyRows<U, R, V>(w + at * ldw, ldw, k, x, acc);
-    else {
-      const int64_t stride = widenedStride(k);
-      for (int r = 0; r < R; ++r)
-        for (int64_t i = 0; i < k; i += kLanes) store(widened + r * stride + i, loadPart(w + (at + r) * ldw + i, k - i));
-      multiplyRows<float, R, V>(widened, stride, k, x, acc);
-    }
+    if (copy) {
+      const int64_t stride = copyStride(k);
+      for (int r = 0; r < R; ++r) {
+        if constexpr (sizeof(U) == sizeof(W)) memcpy(copy + r * stride, rows + r * ldw, size_t(k) * sizeof(W));
+        else
+          for (int64_t i = 0; i < k; i += kLanes) store(copy + r * stride + i, loadPart(rows + r * ldw + i, k - i));
+      }
+      multiplyRows<U, R, V>(copy, stride, k, x, copy, acc);
+    } else if constexpr (sizeof(U) == sizeof(W)) multiplyRows<U, R, V>(rows, ldw, k, x, rows + R * ldw, acc);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -98,22 +115,22 @@ template <class U, class W, int V>
 Status run(const MatmulParams& p, Context& c, const unit* x, int64_t passes) {
   constexpr int64_t width = V * kLanes, R = kRowsFor<V>;
   const int64_t pass = unitsOf<U>(p.k) * width;
-  const size_t scratch = sizeof(U) == sizeof(W) ? 0 : size_t(R * widenedStride(p.k)) * sizeof(float);
+  const size_t scratch = copiesRows<U, W, R>(p.ldb) ? size_t(R * copyStride(p.k)) * sizeof(U) : 0;
   std::atomic<bool> failed{false};
   c.pool.parallel((p.n + kRowsOfW - 1) / kRowsOfW, [&](int64_t item, int thread) {
-    float* widened = scratch ? static_cast<float*>(c.workspace.local(thread, scratch)) : nullptr;
-    if (scratch && !widened) return failed.store(true);
+    U* copy = scratch ? static_cast<U*>(c.workspace.local(thread, scratch)) : nullptr;
+    if (scratch && !copy) return failed.store(true);
     alignas(64) float block[kRowsOfW * width];
     const int64_t n0 = item * kRowsOfW, n = std::min(kRowsOfW, p.n - n0);
     const W* w = static_cast<const W*>(p.b) + n0 * p.ldb;
     for (int64_t i = 0; i < passes; ++i) {
-      if (n >= R) multiplyBlock<U, W, R, V>(w, p.ldb, n, p.k, x + i * pass, widened, block);
-      else multiplyBlock<U, W, 1, V>(w, p.ldb, n, p.k, x + i * pass, widened, block);
+      if (n >= R) multiplyBlock<U, W, R, V>(w, p.ldb, n, p.k, x + i * pass, copy, block);
+      else multiplyBlock<U, W, 1, V>(w, p.ldb, n, p.k, x + i * pass, copy, block);
       if (p.yDtype == kFloat32) finishTransposed<float>(p, i * width, n0, n, width, block);
       else finishTransposed<bf16>(p, i * width, n0, n, width, block);
     }
   });
-  return failed ? Status::error(Code::outOfMemory, "matmul: no memory for widened weights; use fewer threads") : Status::fine();
+  return failed ? Status::error(Code::outOfMemory, "matmul: no memory for copied weights; use fewer threads") : Status::fine();
 }
 
 template <class U, class X, class W>

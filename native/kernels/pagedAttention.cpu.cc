@@ -4,7 +4,7 @@
 
 #include "common/split.h"
 #include "common/types.h"
-#include "pagedAttentionRows.h"
+#include "pagedAttentionGroup.h"
 
 namespace lantern::LANTERN_ISA {
 
@@ -71,7 +71,7 @@ class Paged {
  public:
   static int64_t floats(int64_t headDim) {
     const int64_t panels = 2 * kKeys * headDim + kKeys * kMaxLanes + kPanels * QueryPanel::floats(headDim);
-    return std::max(panels, FewRows::floats(headDim) + RowState::floats(kFewRows, headDim));
+    return std::max(panels, rowFloats(headDim) + RowState::floats(kFewRows, headDim));
   }
   Paged(const PagedAttentionParams& p, float* work) : p_(p), work_(work) {
     keys_ = reinterpret_cast<unit*>(work), values_ = keys_ + kKeys * p.headDim;
@@ -79,15 +79,19 @@ class Paged {
     for (int i = 0; i < kPanels; ++i) panels_[i].place(scores_ + kKeys * kMaxLanes + i * QueryPanel::floats(p.headDim), p.headDim);
   }
 
-  // Attends, and writes either the partial sums or the output: by dot products for very few rows, else in panels.
-  void run(const Item& item, int64_t kvHead, float* part) {
-    if (item.queries * group() <= kDotRows) runRows(item, kvHead, part);
+  // Attends, and writes either the partial sums or the output: by dot products for very few rows, then as a group, else in panels. `later`,
+  // null if there is none, is what the thread will probably run next, for key head laterHead.
+  void run(const Item& item, int64_t kvHead, float* part, const Item* later, int64_t laterHead) {
+    later_ = later, laterHead_ = laterHead;
+    const int64_t rows = item.queries * group();
+    if (rows <= kDotRows) runRows(item, kvHead, part);
+    else if (rows <= kGroupRows) runGroup(item, kvHead, part);
     else runPanels(item, kvHead, part);
   }
 
   // Merges the pieces of a sequence, in order, and writes the output.
   void merge(const Item& item, int64_t kvHead, float* part, int64_t stride) {
-    const RowState sum(work_ + FewRows::floats(p_.headDim), item.rows, p_.headDim);
+    const RowState sum(work_ + rowFloats(p_.headDim), item.rows, p_.headDim);
     sum.reset(item.rows, p_.headDim);
     for (int64_t i = 0; i < item.parts; ++i, part += stride) {
       const RowState piece(part, item.rows, p_.headDim);
@@ -106,30 +110,53 @@ class Paged {
  private:
   using U = std::conditional_t<std::is_same_v<T, C>, UnitOf<C>, float>;
 
+  static int64_t rowFloats(int64_t headDim) { return std::max(FewRows::floats(headDim), GroupedRows<U, C>::floats(headDim)); }
+
+  using Bounds = const int64_t*;
+
   void runRows(const Item& item, int64_t kvHead, float* part) {
     FewRows few(work_, p_.headDim);
-    const RowState state(part ? part : work_ + FewRows::floats(p_.headDim), item.rows, p_.headDim);
+    for (int64_t r = 0; r < item.rows; ++r) few.query(r, queryRow(item, kvHead, r), float(p_.scale) * kLog2e);
+    eachBlock(item, kvHead, part, [&](const RowState& state, const C** k, const C** v, int64_t n, Bounds low, Bounds high, auto& next) {
+      next.fetchAll();
+      few.attend(state, item.rows, k, v, n, low, high);
+    });
+  }
+
+  void runGroup(const Item& item, int64_t kvHead, float* part) {
+    GroupedRows<U, C> grouped(work_, p_.headDim, float(p_.scale) * kLog2e);
+    for (int64_t r = 0; r < item.rows; ++r) grouped.query(r, queryRow(item, kvHead, r));
+    eachBlock(item, kvHead, part, [&](const RowState& state, const C** k, const C** v, int64_t n, Bounds low, Bounds high, auto& next) {
+      grouped.attend(state, item.rows, k, v, n, low, high, next);
+    });
+  }
+
+  // attend(state, k, v, n, low, high, next) for the keys of an item, block by block; next are the rows of the block after it.
+  template <class F>
+  void eachBlock(const Item& item, int64_t kvHead, float* part, F&& attend) {
+    const RowState state(part ? part : work_ + rowFloats(p_.headDim), item.rows, p_.headDim);
     state.reset(item.rows, p_.headDim);
-    int64_t low[kDotRows], high[kDotRows];  // keys each row sees, then relative to the block
-    for (int64_t r = 0; r < item.rows; ++r) {
-      few.query(r, queryRow(item, kvHead, r), float(p_.scale) * kLog2e);
-      visible(item, r, low[r], high[r]);
-    }
+    const C *keys = static_cast<const C*>(p_.kCache), *values = static_cast<const C*>(p_.vCache);
+    int64_t low[kFewRows], high[kFewRows];  // keys each row sees, then relative to the block
+    for (int64_t r = 0; r < item.rows; ++r) visible(item, r, low[r], high[r]);
     int64_t slots[2][kKeys];
     int64_t n = std::min(kKeys, item.high - item.low);
     locate(slots[0], item.sequence, item.low, n, kvHead);
     for (int64_t base = item.low, turn = 0; base < item.high; base += kKeys, turn ^= 1) {
-      const int64_t next = std::clamp<int64_t>(item.high - base - kKeys, 0, kKeys);
-      if (next > 0) prefetch(slots[turn ^ 1], item.sequence, base + kKeys, next, kvHead);
-      const C *k[kKeys], *v[kKeys];
-      for (int64_t i = 0; i < n; ++i) {
-        k[i] = static_cast<const C*>(p_.kCache) + slots[turn][i];
-        v[i] = static_cast<const C*>(p_.vCache) + slots[turn][i];
+      const int64_t after = std::clamp<int64_t>(item.high - base - kKeys, 0, kKeys);
+      int64_t ahead = after;
+      if (after > 0) locate(slots[turn ^ 1], item.sequence, base + kKeys, after, kvHead);
+      else if (later_) {
+        ahead = std::min(kKeys, later_->high - later_->low);
+        locate(slots[turn ^ 1], later_->sequence, later_->low, ahead, laterHead_);
       }
-      int64_t from[kDotRows], to[kDotRows];
+      RowFetcher<C> next{keys, values, slots[turn ^ 1], ahead, p_.headDim};
+      const C *k[kKeys], *v[kKeys];
+      for (int64_t i = 0; i < n; ++i) k[i] = keys + slots[turn][i], v[i] = values + slots[turn][i];
+      int64_t from[kFewRows], to[kFewRows];
       for (int64_t r = 0; r < item.rows; ++r) from[r] = low[r] - base, to[r] = high[r] - base;
-      few.attend(state, item.rows, k, v, n, from, to);
-      n = next;
+      attend(state, k, v, n, from, to, next);
+      n = after;
     }
     if (!part) closeRows(state, item, kvHead);
   }
@@ -146,7 +173,9 @@ class Paged {
       const int64_t n = std::min(kKeys, high - base);
       int64_t slots[kKeys], next[kKeys];
       locate(slots, item.sequence, base, n, kvHead);
-      if (base + n < high) prefetch(next, item.sequence, base + n, std::min(kKeys, high - base - n), kvHead);
+      const int64_t after = std::clamp<int64_t>(high - base - n, 0, kKeys);  // their rows are asked for now and read a block later
+      locate(next, item.sequence, base + n, after, kvHead);
+      RowFetcher<C>{static_cast<const C*>(p_.kCache), static_cast<const C*>(p_.vCache), next, after, p_.headDim}.fetchAll();
       fillRows<U, C>(keys_, n, p_.headDim, [&](int64_t i) { return static_cast<const C*>(p_.kCache) + slots[i]; });
       fillColumns<U, C>(values_, n, p_.headDim, [&](int64_t i) { return static_cast<const C*>(p_.vCache) + slots[i]; });
       for (int i = 0; i < count; ++i)
@@ -199,16 +228,6 @@ class Paged {
     });
   }
 
-  // As locate, and asks for the rows: they are read a block later.
-  void prefetch(int64_t* slots, int64_t sequence, int64_t base, int64_t n, int64_t kvHead) const {
-    locate(slots, sequence, base, n, kvHead);
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t d = 0; d < p_.headDim; d += 64 / int64_t(sizeof(C))) {
-        __builtin_prefetch(static_cast<const C*>(p_.kCache) + slots[i] + d);
-        __builtin_prefetch(static_cast<const C*>(p_.vCache) + slots[i] + d);
-      }
-  }
-
   void save(const QueryPanel& panel, int64_t count, const RowState& state) const {
     float* rows[kMaxLanes] = {};
     float one[kMaxLanes];
@@ -245,6 +264,8 @@ class Paged {
   unit *keys_, *values_;
   float* scores_;
   QueryPanel panels_[kPanels];
+  const Item* later_ = nullptr;
+  int64_t laterHead_ = 0;
 };
 
 }  // namespace
@@ -268,14 +289,16 @@ Status pagedAttention(const PagedAttentionParams& p, Context& c) {
     const auto each = [&](auto&& fn) {
       c.pool.parallel(filled.items * p.kvHeads, [&](int64_t i, int thread) {
         Paged<decltype(t), decltype(k)> work(p, static_cast<float*>(c.workspace.local(thread, local)));
-        fn(work, items[i / p.kvHeads], i % p.kvHeads);
+        const int64_t later = i + c.pool.threads();
+        const Item* laterItem = later / p.kvHeads < filled.items ? items + later / p.kvHeads : nullptr;
+        fn(work, items[i / p.kvHeads], i % p.kvHeads, laterItem, later % p.kvHeads);
       });
     };
-    each([&](auto& work, const Item& item, int64_t head) {
-      work.run(item, head, item.parts > 1 ? partOf(item, head) : nullptr);
+    each([&](auto& work, const Item& item, int64_t head, const Item* later, int64_t laterHead) {
+      work.run(item, head, item.parts > 1 ? partOf(item, head) : nullptr, later, laterHead);
     });
     if (plan.parts > 0)
-      each([&](auto& work, const Item& item, int64_t head) {
+      each([&](auto& work, const Item& item, int64_t head, const Item*, int64_t) {
         const bool firstPiece = item.parts > 1 && (&item == items || (&item)[-1].sequence != item.sequence);
         if (firstPiece) work.merge(item, head, partOf(item, head), stride);
       });

@@ -6,6 +6,8 @@
 // Both write dst[unit k][width], zero beyond the matrix and beyond an odd last bf16, and may write up to kLanes units past
 // dst[units * width]: panels need that slack (panelUnits has it). bf16 sources are widened when the product is in floats.
 #pragma once
+#include <algorithm>
+
 #include "tile.h"
 
 namespace lantern::LANTERN_ISA {
@@ -24,6 +26,9 @@ LANTERN_INLINE vint loadAsUnits(const T* p, int64_t elements) {
   if constexpr (sizeof(U) == 4) return asInt(loadPart(p, elements));
   else {
     if (elements >= 2 * kLanes) return loadUnits(reinterpret_cast<const unit*>(p));
+#if defined(__AVX512BF16__)
+    return (vint)_mm512_maskz_loadu_epi16((1u << elements) - 1, p);
+#endif
     alignas(64) T part[2 * kLanes] = {};
     memcpy(part, p, size_t(elements) * sizeof(T));
     return loadUnits(reinterpret_cast<const unit*>(part));
@@ -115,23 +120,38 @@ void packInner(unit* dst, int64_t width, const T* src, int64_t ld, int64_t rows,
     }
 }
 
+// Unit i of kLanes columns, of which n may be read: src[units i][col...].
+template <class U, class T>
+LANTERN_INLINE vint unitsOfRows(const T* p, int64_t ld, int64_t n, bool odd) {
+  if constexpr (sizeof(U) == 4) return asInt(loadPart(p, n));
+  else {
+    if (n < kLanes || !odd) {  // widened bf16 sit in the upper halves: even k moves down, odd k stays
+      const vint high = odd ? asInt(loadPart(p + ld, n)) : vint{};
+      return ((asInt(loadPart(p, n)) >> 16) & 0xffff) | high;
+    }
+    const auto wide = [](const T* from) { return __builtin_convertvector(*reinterpret_cast<const vhalfu*>(from), vint); };
+    return wide(p) | wide(p + ld) << 16;
+  }
+}
+
 // dst[panel][i][c] = src[units i][panel * width + c]: `panels` neighbours of `width` columns, `stride` units apart in dst. src has `k` rows,
 // `ld` elements apart, of which `cols` elements may be read. A row is read across all panels at once, so that each of its cache lines is
-// fetched once even where rows lie a power of two apart and evict one another.
+// fetched once even where rows lie a power of two apart and evict one another; rows further on are asked for early, as no prefetcher
+// follows them from page to page.
 template <class U, class T>
 void packOuter(unit* dst, int64_t stride, int64_t panels, int64_t width, const T* src, int64_t ld, int64_t cols, int64_t k) {
-  for (int64_t i = 0; i < unitsOf<U>(k); ++i)
+  constexpr int64_t kAhead = 16;  // rows
+  for (int64_t i = 0; i < unitsOf<U>(k); ++i) {
+    const T* row = src + i * kUnit<U> * ld;
+    const bool odd = kUnit<U> * i + 1 < k;
+    for (int64_t r = 0; r < kUnit<U>; ++r)
+      for (int64_t c = 0; c < std::min(cols, panels * width); c += 64 / int64_t(sizeof(T))) prefetch(row + (kAhead + r) * ld + c);
     for (int64_t panel = 0; panel < panels; ++panel)
       for (int64_t c = 0; c < width; c += kLanes) {
         const int64_t at = panel * width + c, n = cols - at < 0 ? 0 : cols - at;
-        const T* p = src + i * kUnit<U> * ld + at;
-        vint v = asInt(loadPart(p, n));
-        if constexpr (sizeof(U) == 2) {  // widened bf16 sit in the upper halves: even k moves down, odd k stays
-          const vint odd = 2 * i + 1 < k ? asInt(loadPart(p + ld, n)) : vint{};
-          v = ((v >> 16) & 0xffff) | odd;
-        }
-        storeUnits(dst + panel * stride + i * width + c, v);
+        storeUnits(dst + panel * stride + i * width + c, unitsOfRows<U>(row + at, ld, n, odd));
       }
+  }
 }
 
 }  // namespace lantern::LANTERN_ISA

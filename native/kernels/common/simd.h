@@ -89,19 +89,38 @@ LANTERN_INLINE void store(bf16* p, vfloat v) {
 #endif
 }
 // The first n lanes (0 <= n <= kLanes); the others read as 0 and are not written.
+#if defined(__AVX512BF16__)
+LANTERN_INLINE uint32_t firstLanes(int64_t n) { return (1u << n) - 1; }
+LANTERN_INLINE vfloat loadLanes(const float* p, int64_t n) { return (vfloat)_mm512_maskz_loadu_ps(__mmask16(firstLanes(n)), p); }
+LANTERN_INLINE vfloat loadLanes(const bf16* p, int64_t n) {
+  return (vfloat)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(__mmask16(firstLanes(n)), p)), 16);
+}
+LANTERN_INLINE void storeLanes(float* p, vfloat v, int64_t n) { _mm512_mask_storeu_ps(p, __mmask16(firstLanes(n)), (__m512)v); }
+LANTERN_INLINE void storeLanes(bf16* p, vfloat v, int64_t n) {
+  _mm256_mask_storeu_epi16(p, __mmask16(firstLanes(n)), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+}
+#else
 template <class T>
-LANTERN_INLINE vfloat loadPart(const T* p, int64_t n) {
-  if (n >= kLanes) return load(p);
+LANTERN_INLINE vfloat loadLanes(const T* p, int64_t n) {
   T part[kLanes] = {};
   memcpy(part, p, size_t(n) * sizeof(T));
   return load(part);
 }
 template <class T>
-LANTERN_INLINE void storePart(T* p, vfloat v, int64_t n) {
-  if (n >= kLanes) return store(p, v);
+LANTERN_INLINE void storeLanes(T* p, vfloat v, int64_t n) {
   T part[kLanes];
   store(part, v);
   memcpy(p, part, size_t(n) * sizeof(T));
+}
+#endif
+template <class T>
+LANTERN_INLINE vfloat loadPart(const T* p, int64_t n) {
+  return n >= kLanes ? load(p) : loadLanes(p, n);
+}
+template <class T>
+LANTERN_INLINE void storePart(T* p, vfloat v, int64_t n) {
+  if (n >= kLanes) return store(p, v);
+  storeLanes(p, v, n);
 }
 
 // ---- what has no operator

@@ -43,35 +43,40 @@ LANTERN_INLINE vfloat multiplyAdd(vint a, vint b, vfloat c) {
   return asFloat(a) * asFloat(b) + c;
 }
 
-// acc[r][v] += sum over k units of a[k * aStride + r] * b[k * bStride + v * kLanes + lane], for any shape that fits the registers.
-template <class U, int R, int V>
-LANTERN_INLINE void accumulate(int64_t k, const unit* a, int64_t aStride, const unit* b, int64_t bStride, vfloat (&acc)[R][V]) {
-#pragma GCC unroll 4
-  for (int64_t i = 0; i < k; ++i, a += aStride, b += bStride) {
-    vint bv[V];
+// What the next tile writes or reads outside the panels: rows that are asked for while this one is computed.
+struct NextRows {
+  const char* first;
+  int64_t stride;  // bytes
+};
+
+// acc += A panel * B panel over k units. A is read once, usually from further away than the first-level cache: it is fetched ahead, across
+// the end of the panel into the next one. Of the next rows, `lines` cache lines each are fetched, a row every other unit.
+template <class U, int lines>
+LANTERN_INLINE void multiplyTile(int64_t k, const unit* a, const unit* b, NextRows next, vfloat (&acc)[kTileRows][kTileVectors]) {
+  constexpr int64_t kAhead = 48;  // units
+  const auto step = [&]() [[gnu::always_inline]] {
+    vint bv[kTileVectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) bv[v] = loadUnits(b + v * kLanes);
+    for (int v = 0; v < kTileVectors; ++v) bv[v] = loadUnits(b + v * kLanes);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
+    for (int r = 0; r < kTileRows; ++r) {
       const vint av = splatUnit(a[r]);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[r][v] = multiplyAdd<U>(av, bv[v], acc[r][v]);
+      for (int v = 0; v < kTileVectors; ++v) acc[r][v] = multiplyAdd<U>(av, bv[v], acc[r][v]);
     }
+    a += kTileRows, b += kTileCols;
+  };
+  int64_t rows = kTileRows;
+  for (int64_t i = 0; i + 2 <= k; i += 2) {
+#pragma GCC unroll 2
+    for (int64_t u = 0; u < 2 * kTileRows; u += 16) prefetch(a + kAhead * kTileRows + u);
+#pragma GCC unroll 2
+    for (int line = 0; line < lines; ++line) prefetch(next.first + line * 64);
+    next.first += --rows > 0 ? next.stride : 0;
+    step();
+    step();
   }
-}
-
-// c[kTileRows][kTileCols] = A panel * B panel over k units, or += when `add`.
-template <class U>
-[[gnu::noinline]] void multiplyTile(int64_t k, const unit* a, const unit* b, float* c, bool add) {
-  vfloat acc[kTileRows][kTileVectors] = {};
-  accumulate<U>(k, a, kTileRows, b, kTileCols, acc);
-#pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < kTileVectors; ++v) {
-      float* p = c + r * kTileCols + v * kLanes;
-      store(p, add ? load(p) + acc[r][v] : acc[r][v]);
-    }
+  if (k & 1) step();
 }
 
 }  // namespace lantern::LANTERN_ISA
