@@ -32,7 +32,7 @@
       # `portable` is linked first, so that a template that the sets share is the one every processor can run.
       'dependencies': ['kernels_portable'],
       'conditions': [
-        ['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avx512']}],
+        ['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avx512', 'kernels_avx512bf16']}],
         ['OS=="mac"', {'xcode_settings': {'GCC_SYMBOLS_PRIVATE_EXTERN': 'YES'}}],
       ],
     },
@@ -61,6 +61,14 @@
           'defines': ['LANTERN_ISA=avx512'],
           'cflags_cc': ['<@(avx512_flags)'],
           'xcode_settings': {'OTHER_CPLUSPLUSFLAGS': ['<@(avx512_flags)']},
+        },
+        {
+          'target_name': 'kernels_avx512bf16',
+          'type': 'static_library',
+          'sources': ['<@(cpu_kernel_sources)'],
+          'defines': ['LANTERN_ISA=avx512bf16'],
+          'cflags_cc': ['<@(avx512_flags)', '<@(avx512bf16_flags)'],
+          'xcode_settings': {'OTHER_CPLUSPLUSFLAGS': ['<@(avx512_flags)', '<@(avx512bf16_flags)']},
         },
       ],
     }],

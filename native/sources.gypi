@@ -36,6 +36,7 @@
     ],
     "cpu_flags": ["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"],
     "avx2_flags": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-ffp-contract=fast"],
-    "avx512_flags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma", "-mf16c", "-mbmi2", "-mprefer-vector-width=512", "-ffp-contract=fast", "-Wno-ignored-attributes", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+    "avx512bf16_flags": ["-mavx512bf16"],
+    "avx512_flags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mbmi2", "-mprefer-vector-width=512", "-ffp-contract=fast", "-Wno-ignored-attributes", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
   }
 }

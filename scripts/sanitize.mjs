@@ -20,7 +20,7 @@ function run(command, args, env = {}) {
 
 function compile(target) {
   mkdirSync(build, { recursive: true })
-  const avx512 = existsSync('/proc/cpuinfo') && readFileSync('/proc/cpuinfo', 'utf8').includes('avx512_bf16')
+  const avx512 = existsSync('/proc/cpuinfo') && readFileSync('/proc/cpuinfo', 'utf8').includes('avx512f')
   const settings = [
     `-DLANTERN_AVX512=${avx512 ? 'ON' : 'OFF'}`,
     `-DCMAKE_CXX_COMPILER=${compiler}`,

@@ -93,7 +93,7 @@ export class Device {
 
   /** The float dtype that this device multiplies fastest: bfloat16 where the processor has instructions for it, else float32. */
   get fastestDtype(): FloatDType {
-    return Device.describe().instructionSet === 'avx512' ? 'bfloat16' : 'float32'
+    return Device.describe().instructionSet === 'avx512bf16' ? 'bfloat16' : 'float32'
   }
 
   /**

@@ -2,9 +2,10 @@
 // LANTERN_ISA naming it; all its code lives in namespace lantern::LANTERN_ISA. Arithmetic is written with the compiler's vector types
 // (a * b + c becomes one fused instruction where there is one); only what has no operator is spelled out here.
 //
-//   avx512   16 lanes, AVX-512 F/BW/DQ/VL, and BF16 dot products (kDotBf16)
-//   avx2      8 lanes, AVX2, FMA, F16C
-//   portable  4 lanes, whatever the compiler makes of them
+//   avx512bf16  16 lanes, AVX-512 F/BW/DQ/VL, and BF16 dot products (kDotBf16)
+//   avx512      16 lanes, AVX-512 F/BW/DQ/VL
+//   avx2         8 lanes, AVX2, FMA, F16C
+//   portable     4 lanes, whatever the compiler makes of them
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -15,7 +16,7 @@
 #endif
 
 #ifndef LANTERN_ISA
-#error "compile kernels with -DLANTERN_ISA=avx512|avx2|portable"
+#error "compile kernels with -DLANTERN_ISA=avx512bf16|avx512|avx2|portable"
 #endif
 #define LANTERN_INLINE [[gnu::always_inline]] inline
 

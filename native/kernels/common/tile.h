@@ -7,7 +7,7 @@
 //   B panel   b[k * kTileCols + col]   kTileVectors vectors
 //
 // pack.h makes panels from matrices. Rows and columns beyond a matrix are packed as zeros, so a tile has no edge cases.
-// kTileRows * kTileVectors accumulators, the vectors of B and one broadcast fill the register file: 14 x 32 on avx512 (31 of 32
+// kTileRows * kTileVectors accumulators, the vectors of B and one broadcast fill the register file: 14 x 32 with AVX-512 (31 of 32
 // registers), 6 x 16 on avx2 (15 of 16), 4 x 8 on portable.
 #pragma once
 #include <type_traits>

@@ -15,6 +15,7 @@ LANTERN_TABLE(portable)
 LANTERN_TABLE(avx2)
 #ifndef LANTERN_NO_AVX512
 LANTERN_TABLE(avx512)
+LANTERN_TABLE(avx512bf16)
 #endif
 #endif
 
@@ -43,8 +44,9 @@ Decided::Decided() {
   __builtin_cpu_init();
 #define LANTERN_NEED(feature) Need{bool(__builtin_cpu_supports(feature)), feature}
 #ifndef LANTERN_NO_AVX512
-  const std::string no512 = missing({LANTERN_NEED("avx512f"), LANTERN_NEED("avx512bw"), LANTERN_NEED("avx512dq"), LANTERN_NEED("avx512vl"),
-                                     LANTERN_NEED("avx512bf16")});
+  const std::string no512 = missing({LANTERN_NEED("avx512f"), LANTERN_NEED("avx512bw"), LANTERN_NEED("avx512dq"), LANTERN_NEED("avx512vl")});
+  const std::string noBf16 = no512.empty() ? missing({LANTERN_NEED("avx512bf16")}) : no512;
+  d.sets.push_back({"avx512bf16", avx512bf16::kKernels, avx512bf16::kKernelCount, noBf16.empty(), noBf16});
   d.sets.push_back({"avx512", avx512::kKernels, avx512::kKernelCount, no512.empty(), no512});
 #endif
   const std::string no2 = missing({LANTERN_NEED("avx2"), LANTERN_NEED("fma")});

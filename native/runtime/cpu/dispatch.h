@@ -1,4 +1,4 @@
-// Which instruction set the CPU kernels use: the best one this processor has, or a lower one named by LANTERN_CPU=avx512|avx2|portable.
+// Which instruction set the CPU kernels use: the best one this processor has, or a lower one named by LANTERN_CPU=avx512bf16|avx512|avx2|portable.
 #pragma once
 #include <string>
 #include <vector>
