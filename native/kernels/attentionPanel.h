@@ -35,7 +35,10 @@ constexpr float kMasked = -1e30f;  // a score that no visible key has: its weigh
 inline int64_t roundUp(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 // ---- units
-LANTERN_INLINE vint loadUnits(const unit* p) { return *reinterpret_cast<const vintu*>(p); }
+LANTERN_INLINE vint loadUnits(const void* p) {  // units of two bf16 lie at any even address
+  typedef vint even __attribute__((aligned(2), may_alias));
+  return *static_cast<const even*>(p);
+}
 LANTERN_INLINE void storeUnits(unit* p, vint v) { *reinterpret_cast<vintu*>(p) = v; }
 template <class U>
 LANTERN_INLINE vfloat multiplyAdd(vfloat c, vint a, vint b) {
@@ -93,7 +96,7 @@ template <class U, class T>
 LANTERN_INLINE vint rowUnits(const T* row, int64_t at, int64_t units) {  // up to kLanes units of a row, zeros behind its end
   if (!row || at >= units) return vint{};
   if constexpr (std::is_same_v<U, float>) return asInt(loadPart(row + at, units - at));
-  else return asInt(loadPart(reinterpret_cast<const float*>(row + 2 * at), units - at));
+  else return units - at >= kLanes ? loadUnits(row + 2 * at) : asInt(loadLanes(reinterpret_cast<const float*>(row + 2 * at), units - at));
 }
 
 // panel[u][lane] = unit u of rows[lane]; `units` is a multiple of 4, vectors * kLanes row pointers.

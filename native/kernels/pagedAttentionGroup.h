@@ -70,7 +70,7 @@ class GroupedRows {
   // kLanes units of a row, all of them inside it.
   LANTERN_INLINE static vint wholeUnits(const C* row, int64_t at) {
     if constexpr (std::is_same_v<U, float>) return asInt(load(row + at));
-    else return loadUnits(reinterpret_cast<const unit*>(row + 2 * at));
+    else return loadUnits(row + 2 * at);
   }
 
   // acc[r] += sum over k units of a[r][k] * b(k), b being kWidth lanes.

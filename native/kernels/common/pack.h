@@ -25,7 +25,7 @@ template <class U, class T>
 LANTERN_INLINE vint loadAsUnits(const T* p, int64_t elements) {
   if constexpr (sizeof(U) == 4) return asInt(loadPart(p, elements));
   else {
-    if (elements >= 2 * kLanes) return loadUnits(reinterpret_cast<const unit*>(p));
+    if (elements >= 2 * kLanes) return loadUnits(p);
 #if defined(__AVX512BF16__)
     return (vint)_mm512_maskz_loadu_epi16((1u << elements) - 1, p);
 #endif

@@ -28,7 +28,10 @@ constexpr int kTileCols = kTileVectors * kLanes;
 template <class A, class B>
 using Multiplied = std::conditional_t<kDotBf16 && sizeof(A) == 2 && sizeof(B) == 2, bf16, float>;
 
-LANTERN_INLINE vint loadUnits(const unit* p) { return *reinterpret_cast<const vintu*>(p); }
+LANTERN_INLINE vint loadUnits(const void* p) {  // units of two bf16 lie at any even address
+  typedef vint even __attribute__((aligned(2), may_alias));
+  return *static_cast<const even*>(p);
+}
 LANTERN_INLINE void storeUnits(unit* p, vint v) { *reinterpret_cast<vintu*>(p) = v; }
 LANTERN_INLINE vint splatUnit(unit u) { return vint{} + u; }
 LANTERN_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
