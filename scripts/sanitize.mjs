@@ -33,7 +33,8 @@ function compile(target) {
 
 function nativeTests(filter) {
   compile('nativeTest')
-  const options = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_stack_use_after_return=1' }
+  // The stack that detect_stack_use_after_return puts in place of the real one does not keep the alignment of 64-byte vectors.
+  const options = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_stack_use_after_return=0' }
   const { status, stdout } = spawnSync(path.join(build, 'nativeTest'), filter, {
     env: { ...process.env, ...options },
     encoding: 'utf8',

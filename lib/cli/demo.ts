@@ -24,11 +24,11 @@ const packageFile = (path: string) => fileURLToPath(new URL(`../../${path}`, imp
 
 const schema = z.object({
   out: folder('gets data, models and report.html; what an earlier demo left there is replaced').default('runs/demo'),
-  pairs: z.int().min(60).default(1500).describe('generated pairs of post and profile'),
+  pairs: z.int().min(60).default(2400).describe('generated pairs of post and profile'),
   seed: z.int().default(1).describe('seed of data, order and new weights'),
-  teacherSteps: z.int().min(1).default(120).describe('optimiser steps of the teacher'),
-  studentSteps: z.int().min(1).default(80).describe('optimiser steps of each student'),
-  classifierSteps: z.int().min(1).default(120).describe('optimiser steps of the classifier'),
+  teacherSteps: z.int().min(1).default(240).describe('optimiser steps of the teacher'),
+  studentSteps: z.int().min(1).default(120).describe('optimiser steps of each student'),
+  classifierSteps: z.int().min(1).default(200).describe('optimiser steps of the classifier'),
   scored: z.int().min(1).default(30).describe('held-out pairs that every model explains'),
 })
 
@@ -99,7 +99,7 @@ export async function demo(input: DemoSettings, context: { print: Print; signal?
   heading('Teacher: supervised fine-tuning')
   const teacher = await run('teacher', (c) =>
     train(
-      { ...common, model: bases.teacher, out: join(out, 'teacher'), training: training(settings.teacherSteps, 1e-3) },
+      { ...common, model: bases.teacher, out: join(out, 'teacher'), training: training(settings.teacherSteps, 1.5e-3) },
       c,
     ),
   )
@@ -113,7 +113,7 @@ export async function demo(input: DemoSettings, context: { print: Print; signal?
       ...common,
       model: bases.student,
       out: join(out, name.toLowerCase()),
-      training: training(settings.studentSteps, 1.5e-3),
+      training: training(settings.studentSteps, 2e-3),
     }
     const path = await run(name, (c) =>
       divergence ? distill({ ...settingsOf, teacher, distill: { divergence } }, c) : train(settingsOf, c),
@@ -149,7 +149,7 @@ export async function demo(input: DemoSettings, context: { print: Print; signal?
 
   const best = scored
     .filter(({ name }) => STUDENTS.some((s) => name.endsWith(s.name)))
-    .reduce((a, b) => (b.scores.loss < a.scores.loss ? b : a))
+    .reduce((a, b) => (b.scores.explanation.statusAccuracy > a.scores.explanation.statusAccuracy ? b : a))
   heading(`One real pair, explained by the ${best.name}`)
   const pair = { job: packageFile('examples/job.json'), profile: packageFile('examples/profile.json') }
   const explainer = models.find(({ name }) => name === best.name)!.path

@@ -1,12 +1,13 @@
 /**
  * What the base models in assets/ are pre-trained on: posts and profiles as plain text, word lists to repeat, facts to look up, and questions about
- * condensed prompts. They teach to copy and to tell what is there from what is not. The explanation task itself is not in it: that is what a
- * teacher is fine-tuned on and a student learns.
+ * condensed prompts. They teach to copy, to tell what is there from what is not, and the sentence that says so. To explain a whole prompt is not in
+ * it: that is what a teacher is fine-tuned on and a student learns.
  */
 
 import { Random } from '../random.js'
 import { employers } from './catalogue/phrases.js'
 import { type CatalogueEntry, catalogueEntry, certificates, languageLevels, skills } from './catalogue.js'
+import { explainFinding } from './explain.js'
 import { spellYears } from './facts.js'
 import type { GeneratedPair } from './generate.js'
 import type { Finding, Status } from './rubric.js'
@@ -16,13 +17,14 @@ export type CorpusDocument = { text: string } | { user: string; assistant: strin
 
 type Question = { ask: string; answer: string }
 
-/** The documents of one pair: its post or its profile now and then, a list or a look-up, and two sets of questions. Depends on the pair alone. */
+/** The documents of one pair: its post or its profile now and then, a list, look-ups, and two sets of questions. Depends on the pair alone. */
 export function corpusDocuments(pair: GeneratedPair): CorpusDocument[] {
   const random = new Random(`corpus/${pair.id}`)
   const documents: CorpusDocument[] = []
   if (random.chance(0.04)) documents.push({ text: pair.jobText })
   if (random.chance(0.04)) documents.push({ text: pair.profileText })
-  documents.push(random.chance(0.3) ? repetition(pair, random) : lookup(random))
+  documents.push(random.chance(0.3) ? repetition(pair, random) : shuffled(random))
+  for (let i = 0; i < 3; i++) documents.push(lookup(random))
   documents.push(asked(pair, random.sample(aboutLists(pair), 6)))
   const questions = random.shuffle([...pair.assessment.findings.map((finding) => aboutRequirement(finding, random))])
   documents.push(asked(pair, questions))
@@ -60,6 +62,15 @@ function shuffled(random: Random): CorpusDocument {
 
 const known: readonly CatalogueEntry[] = [...skills, ...certificates]
 const companies: readonly string[] = Object.values(employers).flat()
+const syllables = 'ba ber dor fal gan hol ka lin mar nor os pel quin ras sol tan ul ver wen zor'.split(' ')
+const endings = ['', '', ' Group', ' & Co', ' Systems', ' Works']
+
+/** A company of the generator, or one that nobody has heard of: names are to be copied, not remembered. */
+function company(random: Random): string {
+  if (random.chance(0.4)) return random.pick(companies)
+  const name = random.sample(syllables, random.int(2, 3)).join('')
+  return name.charAt(0).toUpperCase() + name.slice(1) + random.pick(endings)
+}
 
 type ListedFact = { name: string; years?: number; phrase: string }
 
@@ -75,15 +86,20 @@ function lookup(random: Random): CorpusDocument {
     const entry = roll < 0.5 ? catalogueEntry(fact.name)! : random.pick(near.length > 0 ? near : known)
     asked.set(entry.name, { entry, ...(random.chance(0.4) && { years: random.int(2, 8) }) })
   }
-  const lines = [...asked.values()].map(({ entry, years }) => ({
-    ask: years === undefined ? entry.name : `${entry.name}, ${years}+ years`,
-    answer: found(facts, entry, years),
-  }))
-  const wanted = ['Find:', ...lines.map(({ ask }, i) => `${i + 1}. ${ask}`)]
+  const inSentences = random.chance(0.6)
+  const lines = [...asked.values()].map(({ entry, years }) => {
+    const ask = years === undefined ? entry.name : `${entry.name}, ${years}+ years`
+    const finding = find(facts, entry, years)
+    const answer = inSentences
+      ? explainFinding({ requirement: { text: ask, kind: 'must', type: 'skill', short: ask }, ...finding })
+      : `${ask} - ${finding.evidence?.phrase ?? 'nothing'} - ${VERDICT[finding.status]}.`
+    return { ask, answer }
+  })
+  const wanted = [inSentences ? 'Judge:' : 'Find:', ...lines.map(({ ask }, i) => `${i + 1}. ${ask}`)]
   const list = `In: ${facts.map(({ phrase }) => phrase).join('; ')}`
   return {
     user: (random.chance(0.6) ? [...wanted, list] : [list, ...wanted]).join('\n'),
-    assistant: lines.map(({ ask, answer }, i) => `${i + 1}. ${ask} - ${answer}`).join('\n'),
+    assistant: lines.map(({ answer }, i) => `${i + 1}. ${answer}`).join('\n'),
   }
 }
 
@@ -96,18 +112,26 @@ const listedFacts = (random: Random): ListedFact[] =>
 function listedFact(name: string, random: Random): ListedFact {
   if (random.chance(0.4)) return { name, phrase: `${name} (listed)` }
   const years = random.int(0, 9)
-  const place = random.chance(0.6) ? ` at ${random.pick(companies)}` : ''
+  const place = random.chance(0.6) ? ` at ${company(random)}` : ''
   return { name, years, phrase: `${name} (${spellYears(years)}${place})` }
 }
 
-function found(facts: readonly ListedFact[], { name, related }: CatalogueEntry, years: number | undefined): string {
-  const fact = facts.find((listed) => listed.name === name)
-  if (fact) {
-    const share = years === undefined ? 1 : fact.years === undefined ? 0.5 : fact.years / years
-    return `${fact.phrase} - ${VERDICT[share >= 1 ? 'met' : share >= 0.5 ? 'partly' : 'notMet']}.`
-  }
-  const near = related.flatMap((other) => facts.filter((listed) => listed.name === other))[0]
-  return near ? `${near.phrase} - related, ${VERDICT.partly}.` : `nothing - ${VERDICT.notMet}.`
+/** The verdict on a name by the rubric's rules for skills. */
+function find(
+  facts: readonly ListedFact[],
+  entry: CatalogueEntry,
+  years: number | undefined,
+): Omit<Finding, 'requirement'> {
+  const fact = facts.find(({ name }) => name === entry.name)
+  const near = entry.related.flatMap((name) => facts.filter((listed) => listed.name === name))[0]
+  const shown = fact ?? near
+  if (!shown) return { status: 'notMet' }
+  const evidence = { quote: shown.phrase, phrase: shown.phrase }
+  if (!fact) return { status: 'partly', evidence, shortfall: 'related' }
+  if (years === undefined) return { status: 'met', evidence }
+  if (fact.years === undefined) return { status: 'partly', evidence, shortfall: 'noYears' }
+  if (fact.years >= years) return { status: 'met', evidence }
+  return { status: fact.years * 2 >= years ? 'partly' : 'notMet', evidence, shortfall: 'short' }
 }
 
 /**
