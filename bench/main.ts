@@ -93,9 +93,11 @@ function peersPython(say: (line: string) => void): Python | null {
   return null
 }
 
-/** The arguments as they make sense elsewhere: without the path of this machine's Python. */
+/** The arguments as they make sense elsewhere: without the paths of this machine. */
 const shown = (args: readonly string[]): string[] =>
-  args.map((arg, i) => (args[i - 1] === '--python' ? 'PATH' : arg.replace(/^--python=.*/, '--python=PATH')))
+  args.map((arg, i) =>
+    /^--(python|json)$/.test(args[i - 1] ?? '') ? 'PATH' : arg.replace(/^(--python|--json)=.*/, '$1=PATH'),
+  )
 
 function fail(message: string): never {
   console.error(message)
