@@ -8,9 +8,9 @@ import { Random } from '../random.js'
 import { employers } from './catalogue/phrases.js'
 import { type CatalogueEntry, catalogueEntry, certificates, languageLevels, skills } from './catalogue.js'
 import { explainFinding } from './explain.js'
-import { spellYears } from './facts.js'
+import { type SkillFact, spellYears } from './facts.js'
 import type { GeneratedPair } from './generate.js'
-import type { Finding, Status } from './rubric.js'
+import { type Finding, judgeNamed, type Status } from './rubric.js'
 
 /** A document of the corpus: running text, or a question with its answer. */
 export type CorpusDocument = { text: string } | { user: string; assistant: string }
@@ -72,8 +72,6 @@ function company(random: Random): string {
   return name.charAt(0).toUpperCase() + name.slice(1) + random.pick(endings)
 }
 
-type ListedFact = { name: string; years?: number; phrase: string }
-
 /** A list of facts and things to look up in it. Half of them are not there: then it is a related fact that counts in part, or nothing. */
 function lookup(random: Random): CorpusDocument {
   const facts = listedFacts(random)
@@ -89,9 +87,10 @@ function lookup(random: Random): CorpusDocument {
   const inSentences = random.chance(0.6)
   const lines = [...asked.values()].map(({ entry, years }) => {
     const ask = years === undefined ? entry.name : `${entry.name}, ${years}+ years`
-    const finding = find(facts, entry, years)
+    const requirement = { text: ask, kind: 'must', type: 'skill', short: ask, skill: entry.name, years } as const
+    const finding = judgeNamed(requirement, facts)
     const answer = inSentences
-      ? explainFinding({ requirement: { text: ask, kind: 'must', type: 'skill', short: ask }, ...finding })
+      ? explainFinding(finding)
       : `${ask} - ${finding.evidence?.phrase ?? 'nothing'} - ${VERDICT[finding.status]}.`
     return { ask, answer }
   })
@@ -106,32 +105,14 @@ function lookup(random: Random): CorpusDocument {
 /** 1 to 2^most, short lists as often as long ones: the fewer places there are to look at, the sooner looking is found. */
 const shortOrLong = (random: Random, most: number) => Math.round(2 ** (most * random.float()))
 
-const listedFacts = (random: Random): ListedFact[] =>
+const listedFacts = (random: Random): SkillFact[] =>
   random.sample(known, shortOrLong(random, 4)).map(({ name }) => listedFact(name, random))
 
-function listedFact(name: string, random: Random): ListedFact {
-  if (random.chance(0.4)) return { name, phrase: `${name} (listed)` }
+function listedFact(name: string, random: Random): SkillFact {
+  if (random.chance(0.4)) return { name, phrase: `${name} (listed)`, quote: name }
   const years = random.int(0, 9)
   const place = random.chance(0.6) ? ` at ${company(random)}` : ''
-  return { name, years, phrase: `${name} (${spellYears(years)}${place})` }
-}
-
-/** The verdict on a name by the rubric's rules for skills. */
-function find(
-  facts: readonly ListedFact[],
-  entry: CatalogueEntry,
-  years: number | undefined,
-): Omit<Finding, 'requirement'> {
-  const fact = facts.find(({ name }) => name === entry.name)
-  const near = entry.related.flatMap((name) => facts.filter((listed) => listed.name === name))[0]
-  const shown = fact ?? near
-  if (!shown) return { status: 'notMet' }
-  const evidence = { quote: shown.phrase, phrase: shown.phrase }
-  if (!fact) return { status: 'partly', evidence, shortfall: 'related' }
-  if (years === undefined) return { status: 'met', evidence }
-  if (fact.years === undefined) return { status: 'partly', evidence, shortfall: 'noYears' }
-  if (fact.years >= years) return { status: 'met', evidence }
-  return { status: fact.years * 2 >= years ? 'partly' : 'notMet', evidence, shortfall: 'short' }
+  return { name, years, phrase: `${name} (${spellYears(years)}${place})`, quote: name }
 }
 
 /**

@@ -109,7 +109,7 @@ function finding(requirement: Requirement, status: Status, fact?: Fact, shortfal
 }
 
 /** Skills and certificates: by name, by alternative, by years, by relation. */
-function judgeNamed(requirement: Requirement, facts: readonly SkillFact[]): Finding {
+export function judgeNamed(requirement: Requirement, facts: readonly SkillFact[]): Finding {
   const wanted = [requirement.skill ?? requirement.short, ...(requirement.alternatives ?? [])]
   const same = (name: string, fact: Fact) => fact.name.toLowerCase() === name.toLowerCase()
   const shown = facts.filter((fact) => wanted.some((name) => same(name, fact)))
