@@ -8,18 +8,22 @@
 #include <cstdint>
 #include <type_traits>
 
+#ifndef __CUDACC__  // device code needs the parameter structs alone
 #include "../../runtime/cpu/pool.h"
 #include "../../runtime/cpu/workspace.h"
 #include "../../runtime/status.h"
+#endif
 
 namespace lantern {
 
 enum DType : int64_t { kFloat32 = 0, kBfloat16 = 1, kInt32 = 2 };
 
-struct Context {  // what a CPU kernel runs with
+#ifndef __CUDACC__
+struct Context {  // what a CPU kernel runs with; runtime/cuda/context.h has that of a CUDA kernel
   Pool& pool;
   Workspace& workspace;
 };
+#endif
 
 struct Field {
   const char* name;
@@ -36,12 +40,14 @@ constexpr char kindOf() {
 template <class P>
 struct Describe;
 
+#ifndef __CUDACC__
 struct Kernel {
   const char* name;
   Status (*run)(const void* params, Context&);
   const Field* fields;
   int fieldCount, size;
 };
+#endif
 
 }  // namespace lantern
 
