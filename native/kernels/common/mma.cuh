@@ -11,11 +11,18 @@ LANTERN_DEVICE uint32_t sharedAddress(const void* p) { return uint32_t(__cvta_ge
 LANTERN_DEVICE void copyAsync16(uint32_t to, const void* from, bool inside = true) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
 }
+// The first `bytes` of 16, zeros behind them.
+LANTERN_DEVICE void copyAsyncPart(uint32_t to, const void* from, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
 LANTERN_DEVICE void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Until at most `pending` of this thread's newest groups are still under way. Other threads' copies need a __syncthreads besides.
 template <int pending>
 LANTERN_DEVICE void waitCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+}
+LANTERN_DEVICE void storeShared(uint32_t to, bf16 x) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(to), "h"(*reinterpret_cast<const uint16_t*>(&x)) : "memory");
 }
 
 // ---- fragments ----

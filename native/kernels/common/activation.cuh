@@ -1,0 +1,40 @@
+// The activations that are fused into matrix products, and their derivatives: common/activation.h for the device.
+#pragma once
+#include "cuda.cuh"
+
+namespace lantern::cuda {
+
+// The upper tail of the normal distribution at |x|, and e^(-x^2/2); the fit is that of common/activation.h.
+struct NormalTail {
+  float tail, density;
+};
+LANTERN_DEVICE NormalTail normalTail(float x) {
+  const float t = 1.f / (1.f + .28f * fabsf(x)), e = expf(x * x * -.5f);
+  float p = 2.2792283446e-02f;
+  p = p * t - 8.3370074630e-02f;
+  p = p * t + 6.9790475070e-02f;
+  p = p * t + 2.0828543231e-02f;
+  p = p * t + 5.3271766752e-02f;
+  p = p * t + 9.2073507607e-02f;
+  p = p * t + 1.0093157738e-01f;
+  p = p * t + 1.1199467629e-01f;
+  p = p * t + 1.1168727279e-01f;
+  return {p * t * e, e};
+}
+
+LANTERN_DEVICE float silu(float z) { return z / (1.f + expf(-z)); }
+LANTERN_DEVICE float siluGradient(float z) {
+  const float s = 1.f / (1.f + expf(-z));
+  return s * (1.f + z * (1.f - s));
+}
+
+LANTERN_DEVICE float gelu(float z) {
+  const float tail = normalTail(z).tail;
+  return z * (z > 0.f ? 1.f - tail : tail);
+}
+LANTERN_DEVICE float geluGradient(float z) {  // Phi(z) + z phi(z)
+  const NormalTail n = normalTail(z);
+  return (z > 0.f ? 1.f - n.tail : n.tail) + z * n.density * .3989422804f;
+}
+
+}  // namespace lantern::cuda
