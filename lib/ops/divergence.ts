@@ -31,7 +31,7 @@ export const DIVERGENCES: readonly DivergenceKind[] = [
   'generalizedJS',
 ]
 
-// DivergenceKind of native/kernels/common/divergenceMath.h; jensenShannon is generalizedJS at 1/2.
+// DivergenceKind of native/kernels/common/divergenceKind.h; jensenShannon is generalizedJS at 1/2.
 const CODES: Record<DivergenceKind, number> = {
   forwardKL: 1,
   reverseKL: 2,

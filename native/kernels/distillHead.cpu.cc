@@ -86,13 +86,14 @@ struct Head {
   // What the divergence is taken relative to: the student's most probable class of every lane.
   void finishReference() {
     const Lane& l = b.lane;
+    const float logRest = divergenceScalars(p.temperature, p.beta).logRest;
     for (int64_t i = 0; i < z.lanes; ++i) {
       const float teacherAtTop = b.q[l.topS[i] * z.lanes + i];
       l.logZS[i] = float(l.exactS[i]);
       l.logZT[i] = float(l.exactT[i]);
       l.refGap[i] = teacherAtTop;  // for now
       l.refRatio[i] = topRatio(teacherAtTop, l.maxT[i], l.exactS[i], l.exactT[i], p.temperature);
-      l.shift[i] = mixtureShift(p.kind, l.refRatio[i], p.beta);
+      l.shift[i] = mixtureShift(p.kind, l.refRatio[i], logRest);
       l.gTop[i] = 0;
     }
     for (int64_t i = 0; i < z.lanes; i += kLanes) {

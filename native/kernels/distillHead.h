@@ -5,7 +5,7 @@
 //   loss = scale * sum over tokens with a label of  lambdaSft * CE(s, label) + lambdaKd * D(softmax(t / T), softmax(s / T))
 //   dhidden = d(loss)/d(hidden), dweight += d(loss)/d(weight)                 for an incoming gradient of 1: scale carries any other factor
 //
-// D by `kind` (DivergenceKind in common/divergenceMath.h, with the formulae and how they are kept exact under cancellation).
+// D by `kind` (DivergenceKind in common/divergenceKind.h; common/divergenceMath.h has the formulae and how they are kept exact under cancellation).
 // CE is taken at temperature 1 over all `vocab` rows. D runs over the first `kdVocab` rows; a row that one of the models does not have
 // counts as a logit of -inf there. So kdVocab = min(vocab, teacherVocab) truncates and renormalises, the larger of the two masks.
 // Tokens whose label is ignoreIndex are neither multiplied nor counted; their dhidden is 0.

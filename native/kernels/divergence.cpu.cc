@@ -8,27 +8,18 @@ namespace lantern::LANTERN_ISA {
 
 namespace {
 
-struct RowConstants {
-  float maxS, maxT, logZS, logZT, teacherAtTop, refRatio, gTop, sumH;  // teacherAtTop: t_r; sumH: sum p_s (g - g_r)
-};
 static_assert(sizeof(RowConstants) == kDivergenceStats * sizeof(float));
-
-RowPair rowPair(const RowConstants& r, int64_t kind, double temperature, double beta) {
-  const vfloat t = splat(r.teacherAtTop), s = splat(r.maxS);
-  return {s,       splat(r.maxT),         splat(r.logZS), splat(r.logZT), t - s, differenceError(t, s, t - s), splat(r.refRatio), splat(r.gTop),
-          splat(mixtureShift(kind, r.refRatio, beta)), splat(float(1 / temperature)), float(beta)};
-}
 
 template <int64_t kKind, class S, class T>
 void forwardRow(const DivergenceParams& p, int64_t row) {
   const S* student = static_cast<const S*>(p.student) + row * p.vocab;
   const T* teacher = static_cast<const T*>(p.teacher) + row * p.vocab;
-  const float invT = float(1 / p.temperature);
-  const RowSoftmax s = rowSoftmax(student, p.vocab, invT), t = rowSoftmax(teacher, p.vocab, invT);
+  const DivergenceScalars c = divergenceScalars(p.temperature, p.beta);
+  const RowSoftmax s = rowSoftmax(student, p.vocab, c.invT), t = rowSoftmax(teacher, p.vocab, c.invT);
   const float teacherAtTop = std::max(toFloat(teacher[s.top]), kLowest);
   RowConstants r{s.max, t.max, float(s.logZ), float(t.logZ), teacherAtTop, topRatio(teacherAtTop, t.max, s.logZ, t.logZ, p.temperature), 0, 0};
-  r.gTop = gOf<kKind>(rowPair(r, kKind, p.temperature, p.beta), splat(r.refRatio))[0];
-  const RowPair pair = rowPair(r, kKind, p.temperature, p.beta);
+  r.gTop = gOf<kKind>(rowPair(r, kKind, c), splat(r.refRatio))[0];
+  const RowPair pair = rowPair(r, kKind, c);
   double sums[2];
   sumRow(p.vocab, sums, [&](int64_t i, vfloat (&part)[2]) {
     const Element e = divergenceElement<kKind>(pair, loadLogits(student, i, p.vocab), loadLogits(teacher, i, p.vocab));
@@ -47,7 +38,7 @@ void backwardRow(const DivergenceBackwardParams& p, int64_t row) {
   S* dstudent = static_cast<S*>(p.dstudent) + row * p.vocab;
   RowConstants r;
   memcpy(&r, p.stats + row * kDivergenceStats, sizeof r);
-  const RowPair pair = rowPair(r, kKind, p.temperature, p.beta);
+  const RowPair pair = rowPair(r, kKind, divergenceScalars(p.temperature, p.beta));
   const float scale = float(p.dvalue[row] * p.factor / p.temperature), c = gScale(kKind, float(p.beta));
   for (int64_t i = 0; i < p.vocab; i += kLanes) {
     const Element e = divergenceElement<kKind>(pair, loadLogits(student, i, p.vocab), loadLogits(teacher, i, p.vocab));

@@ -17,18 +17,18 @@
 // too: l_m - l_s - log(1 - beta) = log1p(beta / (1 - beta) e^u).
 //
 // u is clamped to +-10,000: a class that is impossible for one side alone costs a large finite amount instead of infinity, and never NaN.
+//
+// One text for both sides: a vfloat is a vector of the processor's floats (simd.h), on a GPU the float of a thread (simd.cuh).
 #pragma once
 #include <algorithm>
 #include <type_traits>
 
+#include "divergenceKind.h"
+#ifdef __CUDACC__
+#include "simd.cuh"
+#else
 #include "simd.h"
-
-namespace lantern {
-
-// Numbers shared with lib/ops/divergence.ts.
-enum DivergenceKind : int64_t { kNone = 0, kForwardKL = 1, kReverseKL = 2, kSymmetricKL = 3, kGeneralizedJS = 4, kTotalVariation = 5 };
-
-}  // namespace lantern
+#endif
 
 namespace lantern::LANTERN_ISA {
 
@@ -48,7 +48,7 @@ LANTERN_INLINE void expParts(vfloat x, vfloat& power, vfloat& q) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   q = p * (r * r) + r;
-  power = asFloat((__builtin_convertvector(n, vint) + 127) << 23);
+  power = asFloat((toInts(n) + 127) << 23);
 }
 LANTERN_INLINE vfloat expNegative(vfloat x) {
   vfloat power, q;
@@ -71,9 +71,9 @@ LANTERN_INLINE vfloat log1p(vfloat y) {
   vfloat m = asFloat((u & 0x7fffff) | 0x3f800000);
   const vint big = m > 1.41421356f;
   m = select(big, m * .5f, m);
-  e = e - big;  // a true comparison is -1
+  e = select(big, e + 1, e);
   m = select(e == 0, y, m - 1.f);
-  const vfloat z = m * m, ef = __builtin_convertvector(e, vfloat);
+  const vfloat z = m * m, ef = toFloats(e);
   vfloat p = splat(7.0376836292e-2f);
   p = p * m - 1.1514610310e-1f;
   p = p * m + 1.1676998740e-1f;
@@ -106,12 +106,12 @@ LANTERN_INLINE vfloat differenceError(vfloat a, vfloat b, vfloat d) {
   return (a - (d - back)) - (b + back);
 }
 // u_r of a row: the student's largest logit is at r, the teacher's there is given.
-inline float topRatio(float teacherAtTop, float maxT, double logZS, double logZT, double temperature) {
+LANTERN_INLINE float topRatio(float teacherAtTop, float maxT, double logZS, double logZT, double temperature) {
   const double u = (double(teacherAtTop) - double(maxT)) / temperature - (logZT - logZS);
   return float(u > kMaxLogRatio ? kMaxLogRatio : u < -kMaxLogRatio ? -kMaxLogRatio : u);
 }
-inline float mixtureShift(int64_t kind, float refRatio, double beta) {
-  return kind == kGeneralizedJS && refRatio < -1 ? float(std::log1p(-beta)) : 0.f;
+LANTERN_INLINE float mixtureShift(int64_t kind, float refRatio, float logRest) {
+  return kind == kGeneralizedJS && refRatio < -1.f ? logRest : 0.f;
 }
 
 // l_m - l_s - shift and l_m - l_t from u, e^-|u| and expm1(-|u|).
@@ -188,7 +188,7 @@ LANTERN_INLINE Element divergenceElement(const RowPair& c, vfloat s, vfloat t) {
 }
 
 // The divergence from g at r (with the shift) and the sums of h and value over the classes.
-inline double divergenceValue(int64_t kind, double beta, double gTop, double h, double value) {
+LANTERN_INLINE double divergenceValue(int64_t kind, double beta, double gTop, double h, double value) {
   switch (kind) {
     case kForwardKL: return value;
     case kReverseKL: return h + gTop;
@@ -199,9 +199,19 @@ inline double divergenceValue(int64_t kind, double beta, double gTop, double h, 
   }
 }
 
+// The constants of a row as the divergence op keeps them between forward and backward.
+struct RowConstants {
+  float maxS, maxT, logZS, logZT, teacherAtTop, refRatio, gTop, sumH;  // teacherAtTop: t_r; sumH: sum p_s (g - g_r)
+};
+LANTERN_INLINE RowPair rowPair(const RowConstants& r, int64_t kind, const DivergenceScalars& c) {
+  const vfloat t = splat(r.teacherAtTop), s = splat(r.maxS);
+  return {s,       splat(r.maxT),         splat(r.logZS), splat(r.logZT), t - s, differenceError(t, s, t - s), splat(r.refRatio), splat(r.gTop),
+          splat(mixtureShift(kind, r.refRatio, c.logRest)), splat(c.invT), c.beta};
+}
+
 // fn(std::integral_constant<int64_t, kind>{}); kNone does nothing.
 template <class F>
-void forDivergence(int64_t kind, F&& fn) {
+LANTERN_INLINE void forDivergence(int64_t kind, F&& fn) {
   switch (kind) {
     case kForwardKL: return fn(std::integral_constant<int64_t, kForwardKL>{});
     case kReverseKL: return fn(std::integral_constant<int64_t, kReverseKL>{});

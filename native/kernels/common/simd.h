@@ -128,6 +128,9 @@ LANTERN_INLINE void storePart(T* p, vfloat v, int64_t n) {
 LANTERN_INLINE vfloat asFloat(vint v) { return reinterpret_cast<vfloat>(v); }
 LANTERN_INLINE vint asInt(vfloat v) { return reinterpret_cast<vint>(v); }
 LANTERN_INLINE vfloat select(vint mask, vfloat a, vfloat b) { return mask ? a : b; }
+LANTERN_INLINE vint select(vint mask, vint a, vint b) { return mask ? a : b; }
+LANTERN_INLINE vint toInts(vfloat integer) { return __builtin_convertvector(integer, vint); }
+LANTERN_INLINE vfloat toFloats(vint v) { return __builtin_convertvector(v, vfloat); }
 LANTERN_INLINE vfloat max(vfloat a, vfloat b) { return a > b ? a : b; }
 LANTERN_INLINE vfloat min(vfloat a, vfloat b) { return a < b ? a : b; }
 LANTERN_INLINE vfloat abs(vfloat a) { return asFloat(asInt(a) & 0x7fffffff); }
