@@ -24,6 +24,9 @@ LANTERN_DEVICE void waitCopies() {
 LANTERN_DEVICE void storeShared(uint32_t to, bf16 x) {
   asm volatile("st.shared.u16 [%0], %1;" ::"r"(to), "h"(*reinterpret_cast<const uint16_t*>(&x)) : "memory");
 }
+LANTERN_DEVICE void storeShared(uint32_t to, float x, float y) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(x), "f"(y) : "memory");
+}
 
 // ---- fragments ----
 // Four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8. Lane l receives, of each, elements 2 (l % 4)
