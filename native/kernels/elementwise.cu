@@ -18,29 +18,15 @@ LANTERN_DEVICE void fill(const FillParams& p, const RowWalk& w) {
       [&](int64_t, int64_t col, auto width, int) {
         Pack<width.value, T> pack;
         for (T& x : pack.x) x = value;
-        *reinterpret_cast<Pack<width.value, T>*>(static_cast<T*>(p.y) + col) = pack;
-      });
-}
-
-// Equal dtypes: bits are copied.
-template <class T>
-LANTERN_DEVICE void copyBits(const CopyParams& p, const RowWalk& w) {
-  const T* x = static_cast<const T*>(p.x);
-  T* y = static_cast<T*>(p.y);
-  walk<T>(
-      w, [&](int64_t row, int64_t col, auto width) { return *reinterpret_cast<const Pack<width.value, T>*>(x + row * p.xStride + col); },
-      [&](int64_t row, int64_t col, auto width, const auto& pack) {
-        *reinterpret_cast<Pack<width.value, T>*>(y + row * p.yStride + col) = pack;
+        put(static_cast<T*>(p.y) + col, pack);
       });
 }
 
 template <class X, class Y>
-LANTERN_DEVICE void convert(const CopyParams& p, const RowWalk& w) {
-  const X* x = static_cast<const X*>(p.x);
-  Y* y = static_cast<Y*>(p.y);
+LANTERN_DEVICE void copy(const CopyParams& p, const RowWalk& w) {
   walk<X, Y>(
-      w, [&](int64_t row, int64_t col, auto width) { return load<width.value>(x + row * p.xStride + col); },
-      [&](int64_t row, int64_t col, auto, const auto& v) { store(y + row * p.yStride + col, v); });
+      w, [&](int64_t row, int64_t col, auto width) { return fetch<width.value>(static_cast<const X*>(p.x) + row * p.xStride + col); },
+      [&](int64_t row, int64_t col, auto, const auto& v) { put(static_cast<Y*>(p.y) + row * p.yStride + col, convert<Y>(v)); });
 }
 
 template <class A, class B, class Y>
@@ -91,10 +77,10 @@ using namespace lantern::cuda;
 LANTERN_WALK(elementwise_fillF32, FillParams, fill<float>)
 LANTERN_WALK(elementwise_fillBf16, FillParams, fill<bf16>)
 LANTERN_WALK(elementwise_fillI32, FillParams, fill<int32_t>)
-LANTERN_WALK(elementwise_copy32, CopyParams, copyBits<uint32_t>)
-LANTERN_WALK(elementwise_copy16, CopyParams, copyBits<uint16_t>)
-LANTERN_WALK(elementwise_copyF32Bf16, CopyParams, (convert<float, bf16>))
-LANTERN_WALK(elementwise_copyBf16F32, CopyParams, (convert<bf16, float>))
+LANTERN_WALK(elementwise_copy32, CopyParams, (copy<uint32_t, uint32_t>))
+LANTERN_WALK(elementwise_copy16, CopyParams, (copy<uint16_t, uint16_t>))
+LANTERN_WALK(elementwise_copyF32Bf16, CopyParams, (copy<float, bf16>))
+LANTERN_WALK(elementwise_copyBf16F32, CopyParams, (copy<bf16, float>))
 LANTERN_WALK(elementwise_addScaledF32F32F32, AddScaledParams, (addScaled<float, float, float>))
 LANTERN_WALK(elementwise_addScaledF32F32Bf16, AddScaledParams, (addScaled<float, float, bf16>))
 LANTERN_WALK(elementwise_addScaledF32Bf16F32, AddScaledParams, (addScaled<float, bf16, float>))

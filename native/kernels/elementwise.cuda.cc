@@ -23,9 +23,9 @@ Status fill(const FillParams& p, Context& c) {
 Status copy(const CopyParams& p, Context& c) {
   const bool integers = p.xDtype == kInt32 || p.dtype == kInt32;
   if (integers && p.xDtype != p.dtype) return Status::error(Code::invalidArgument, "copy: int32 is copied to int32 only");
-  const bool run = p.xStride == p.cols && p.yStride == p.cols;  // rows that lie one after the other are one long row
-  const int64_t rows = run && p.rows ? 1 : p.rows, cols = run ? p.rows * p.cols : p.cols;
-  const RowWalk w = walkRows(rows, cols, {{p.x, p.xDtype, p.xStride}, {p.y, p.dtype, p.yStride}});
+  const bool run = p.rows <= 1 || (p.xStride == p.cols && p.yStride == p.cols);  // one long row
+  const RowWalk w = run ? walkRows(1, p.rows * p.cols, {{p.x, p.xDtype, 0}, {p.y, p.dtype, 0}})
+                        : walkRows(p.rows, p.cols, {{p.x, p.xDtype, p.xStride}, {p.y, p.dtype, p.yStride}});
   if (p.xDtype != p.dtype) return launchWalk(c, entryOf("elementwise_copy", {p.xDtype, p.dtype}), p, w);
   return launchWalk(c, bytesOf(p.dtype) == 2 ? "elementwise_copy16" : "elementwise_copy32", p, w);
 }
@@ -44,7 +44,7 @@ Status countNonFinite(const CountNonFiniteParams& p, Context& c) {
   const int blocks = int(std::clamp<int64_t>(wanted, 1, 4 * c.multiprocessors));
   int64_t* partial = static_cast<int64_t*>(c.workspace(size_t(blocks) * sizeof(int64_t)));
   if (!partial) return noWorkspace("countNonFinite");
-  const int width = packWidth(1, {{p.x, p.dtype, 0}});
+  const int width = packWidth({{p.x, p.dtype, 0}});
   LANTERN_TRY(c.launch(entry.c_str(), {unsigned(blocks)}, kWalkThreads, 0, p, width, partial));
   return c.launch("elementwise_countTotal", {1}, kWalkThreads, 0, p.found, partial, blocks);
 }

@@ -4,7 +4,9 @@
 #include <cstdint>
 
 #include "kernel.h"
+#ifdef LANTERN_ISA
 #include "simd.h"
+#endif
 
 namespace lantern {
 
@@ -20,13 +22,18 @@ struct ParameterRow {
 };
 static_assert(sizeof(ParameterRow) == 56, "seven 8-byte fields: lib/ops/adamw.ts packs them");
 
+// The table is cut into blocks of at most this many elements, none across two tensors: threads share the elements evenly however the tensors
+// are sized, and the cut depends on the sizes alone.
+constexpr int64_t kParameterBlock = 16384;
+
+constexpr int kTableThreads = 256;  // of a block of a CUDA kernel that walks the table
+
+#ifdef LANTERN_ISA  // CPU kernels; CUDA kernels walk with parameterTable.cuh
 namespace LANTERN_ISA {
 
-// The table cut into blocks of at most kSize elements, none across two tensors: threads share the elements evenly however the tensors
-// are sized, and the cut depends on the sizes alone.
 class ParameterBlocks {
  public:
-  static constexpr int64_t kSize = 16384;
+  static constexpr int64_t kSize = kParameterBlock;
   static size_t bytes(int64_t tensors) { return size_t(tensors + 1) * sizeof(int64_t); }
 
   // `starts` has room for bytes(tensors).
@@ -50,4 +57,5 @@ class ParameterBlocks {
 };
 
 }  // namespace LANTERN_ISA
+#endif
 }  // namespace lantern

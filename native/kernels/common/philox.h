@@ -1,5 +1,5 @@
 // Philox4x32-10, the counter-based generator of Salmon et al. (Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011): random bits are a
-// function of key and counter alone, so a draw does not depend on what else was drawn before or beside it.
+// function of key and counter alone, so a draw does not depend on what else was drawn before or beside it. constexpr: device code calls it too.
 #pragma once
 #include <cstdint>
 
@@ -9,7 +9,7 @@ struct PhiloxBits {
   uint32_t word[4];
 };
 
-inline PhiloxBits philox(uint32_t key0, uint32_t key1, PhiloxBits counter) {
+constexpr PhiloxBits philox(uint32_t key0, uint32_t key1, PhiloxBits counter) {
   uint32_t(&c)[4] = counter.word;
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t(0xd2511f53) * c[0], b = uint64_t(0xcd9e8d57) * c[2];
@@ -21,7 +21,7 @@ inline PhiloxBits philox(uint32_t key0, uint32_t key1, PhiloxBits counter) {
 }
 
 // In [0, 1), 53 bits.
-inline double philoxUniform(uint32_t key0, uint32_t key1, const PhiloxBits& counter) {
+constexpr double philoxUniform(uint32_t key0, uint32_t key1, const PhiloxBits& counter) {
   const PhiloxBits bits = philox(key0, key1, counter);
   return double((uint64_t(bits.word[0]) << 21) | (bits.word[1] >> 11)) * 0x1p-53;
 }

@@ -22,24 +22,24 @@ struct RowWalk {
 
 struct Operand {  // a [rows, cols] array of a kernel; null pointers are allowed
   const void* p;
-  int64_t dtype, stride;
+  int64_t dtype, stride;  // 0: there is one row
 };
 
 constexpr int64_t bytesOf(int64_t dtype) { return dtype == kBfloat16 ? 2 : 4; }
 
 // Packs of 16 bytes of the widest dtype where every row of every operand starts at a multiple of its pack, else single elements.
-inline int packWidth(int64_t rows, std::initializer_list<Operand> operands) {
+inline int packWidth(std::initializer_list<Operand> operands) {
   int64_t widest = 2;
   for (const Operand& o : operands)
     if (o.p) widest = std::max(widest, bytesOf(o.dtype));
   const int64_t width = 16 / widest;
   for (const Operand& o : operands)
-    if (reinterpret_cast<uintptr_t>(o.p) % uintptr_t(width * bytesOf(o.dtype)) || (rows > 1 && o.p && o.stride % width)) return 1;
+    if (reinterpret_cast<uintptr_t>(o.p) % uintptr_t(width * bytesOf(o.dtype)) || (o.p && o.stride % width)) return 1;
   return int(width);
 }
 
 inline RowWalk walkRows(int64_t rows, int64_t cols, std::initializer_list<Operand> operands) {
-  const int width = packWidth(rows, operands);
+  const int width = packWidth(operands);
   const int64_t threads = (cols + width * kWalkDepth - 1) / (width * kWalkDepth);
   const int64_t lanes = std::min<int64_t>(kWalkThreads, int64_t(std::bit_ceil(uint64_t(std::max<int64_t>(threads, 1)))));
   return {rows, cols, width, std::countr_zero(uint64_t(lanes)), uint32_t((threads + lanes - 1) / lanes)};

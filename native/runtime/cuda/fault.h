@@ -9,7 +9,11 @@ enum class FaultKind : int32_t {
   none = 0,
   index,          // a: the value, b: its position, limit: values are in [0, limit)
   emptySequence,  // a: the sequence
-  logits,         // b: the row: NaN, +infinity or nothing but -infinity
+  logits,         // b: the row; a: 0 it holds NaN or +infinity, 1 it is nothing but -infinity
+  sequenceStart,  // a: where cuSeqlens starts, which is not 0
+  sequenceRange,  // a: the sequence, b: its bounds, the first in the upper 32 bits; limit: the tokens
+  position,       // a: the position, b: its token, limit: how many positions the table has
+  previousId,     // a: the id, b: the row, limit: the columns
 };
 
 struct Fault {
