@@ -1,9 +1,24 @@
 // From sums to results: bias, z, activation, residual, y. Device side of every matrix product.
 #pragma once
 #include "common/activation.cuh"
+#include "common/mma.cuh"
 #include "matmulShape.h"
 
 namespace lantern::cuda {
+
+// One store of four neighbours. It is spelt out because the compiler takes storePack apart when only some of the paths to it are aligned.
+template <int width, class T>
+LANTERN_DEVICE void storeGlobal(T* p, const float (&x)[width]) {
+  static_assert(width == 1 || width == 4);
+  if constexpr (width == 1) {
+    *p = fromFloat<T>(x[0]);
+  } else if constexpr (sizeof(T) == 4) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3]) : "memory");
+  } else {
+    const uint32_t low = packPair(x[0], x[1]), high = packPair(x[2], x[3]);
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(p)), "r"(low), "r"(high) : "memory");
+  }
+}
 
 // `count` packs of `width` neighbouring columns, rows row, row + step, ... as far as they exist. Loads of all packs are under way together.
 template <class Y, int count, int width>
@@ -22,7 +37,7 @@ LANTERN_DEVICE void finishAs(const MatmulParams& p, int64_t row, int step, int64
 #pragma unroll
       for (int j = 0; j < width; ++j) v[i][j] += bias[j];
   }
-  if (p.z) each([&](int64_t r, const float(&x)[width]) { storePack(static_cast<Y*>(p.z) + r * p.ldy + col, x); });
+  if (p.z) each([&](int64_t r, const float(&x)[width]) { storeGlobal(static_cast<Y*>(p.z) + r * p.ldy + col, x); });
   if (p.activation != kNoActivation) {
 #pragma unroll
     for (int i = 0; i < count; ++i)
@@ -39,7 +54,7 @@ LANTERN_DEVICE void finishAs(const MatmulParams& p, int64_t row, int step, int64
 #pragma unroll
       for (int j = 0; j < width; ++j) v[i][j] += added[i][j];
   }
-  each([&](int64_t r, const float(&x)[width]) { storePack(static_cast<Y*>(p.y) + r * p.ldy + col, x); });
+  each([&](int64_t r, const float(&x)[width]) { storeGlobal(static_cast<Y*>(p.y) + r * p.ldy + col, x); });
 }
 
 template <int count, int width>
@@ -69,7 +84,7 @@ LANTERN_DEVICE void finishPart(const MatmulTask& t, int part, int64_t row, int s
   float* sums = t.partial + (part * t.p.m + row) * t.ldPartial + col;
 #pragma unroll
   for (int i = 0; i < count; ++i)
-    if (row + i * step < t.p.m) storePack(sums + int64_t(i) * step * t.ldPartial, v[i]);
+    if (row + i * step < t.p.m) storeGlobal(sums + int64_t(i) * step * t.ldPartial, v[i]);
 }
 
 }  // namespace lantern::cuda
