@@ -27,6 +27,13 @@ std::vector<uint32_t> seenBy(const Warp& w, uint32_t own) {
 void join(std::vector<uint32_t>& a, const std::vector<uint32_t>& b) {
   for (size_t i = 0; i < a.size(); ++i) a[i] = std::max(a[i], b[i]);
 }
+void join(std::vector<Acquired>& a, const std::vector<Acquired>& b) {
+  for (const Acquired& x : b) {
+    const auto same = std::find_if(a.begin(), a.end(), [&](const Acquired& y) { return y.releases == x.releases; });
+    if (same == a.end()) a.push_back(x);
+    else same->count = std::max(same->count, x.count);
+  }
+}
 
 // ---- other blocks ----
 
@@ -194,11 +201,15 @@ void orderBlock(Cta& cta) {
 void orderBarrier(Cta& cta, uint32_t warps, uint32_t arrivers, bool all) {
   Run& run = *cta.warps[0].run;
   if (!run.order.on) return;
+  std::vector<Acquired> acquired;  // what one warp has acquired, all that it meets have
+  for (const Warp& w : cta.warps)
+    if ((warps | arrivers) >> w.id & 1) join(acquired, w.order.acquired);
   if (all) {
     const uint32_t floor = run.memory.nextInterval;
     for (Warp& w : cta.warps) {
       if (!(warps >> w.id & 1)) continue;
       w.order.warpFloor = w.order.blockFloor = floor;
+      w.order.acquired = acquired;
       w.order.seen.clear();
       w.order.lanes.clear();
       newInterval(w);
@@ -206,12 +217,8 @@ void orderBarrier(Cta& cta, uint32_t warps, uint32_t arrivers, bool all) {
     return;
   }
   std::vector<uint32_t> seen(cta.warps.size());
-  std::vector<Acquired> acquired;
-  for (Warp& w : cta.warps) {
-    if (!((warps | arrivers) >> w.id & 1)) continue;
-    join(seen, seenBy(w, w.order.interval + 1));
-    acquired.insert(acquired.end(), w.order.acquired.begin(), w.order.acquired.end());
-  }
+  for (const Warp& w : cta.warps)
+    if ((warps | arrivers) >> w.id & 1) join(seen, seenBy(w, w.order.interval + 1));
   for (Warp& w : cta.warps) {
     if (!((warps | arrivers) >> w.id & 1)) continue;
     if (warps >> w.id & 1) {
@@ -256,7 +263,7 @@ void orderFence(Warp& w, bool deviceScope) {
       if (o.seen.empty()) o.seen = seenBy(w, o.warpFloor);
       join(o.seen, r.seen);
     }
-    if (deviceScope) o.acquired.push_back(a);
+    if (deviceScope) join(o.acquired, {a});
   }
   if (deviceScope) o.read.clear();
   Release r{w.cta->serial, w.id, deviceScope, seenBy(w, o.interval + 1), o.acquired};
