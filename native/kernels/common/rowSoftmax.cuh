@@ -7,6 +7,17 @@ namespace lantern::cuda {
 
 constexpr int kSoftmaxWarps = 16;  // the most a block has that reduces with these functions
 
+// A pack to global memory in one instruction. Next to the branch for single elements the compiler would split a plain store of a struct.
+template <int kWidth, class T>
+LANTERN_DEVICE void storeWhole(T* p, const float (&x)[kWidth]) {
+  Pack<kWidth, T> pack;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) pack.x[i] = fromFloat<T>(x[i]);
+  static_assert(sizeof pack == 8 || sizeof pack == 16);
+  if constexpr (sizeof pack == 16) __stwb(reinterpret_cast<uint4*>(p), *reinterpret_cast<const uint4*>(&pack));
+  else __stwb(reinterpret_cast<uint2*>(p), *reinterpret_cast<const uint2*>(&pack));
+}
+
 // The packs of one row of n columns, kWidth columns each.
 template <int kWidth>
 struct RowPacks {
@@ -32,7 +43,7 @@ struct RowPacks {
   }
   template <class T>
   LANTERN_DEVICE void store(T* row, int col, const float (&x)[kWidth]) const {
-    if (wide && whole(col)) return storePack(row + col, x);
+    if (wide && whole(col)) return storeWhole(row + col, x);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i)
       if (holds(col + i)) row[col + i] = fromFloat<T>(x[i]);
