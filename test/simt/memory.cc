@@ -58,12 +58,12 @@ Allocation* Memory::State::find(uint64_t address) const {
   return address < a->address + a->bytes ? a : nullptr;
 }
 
-Allocation& Memory::State::add(uint64_t bytes, const std::string& label, bool global) {
+Allocation& Memory::State::add(uint64_t bytes, const std::string& label, bool global, uint64_t at) {
   if (bytes > capacity || used > capacity - bytes)
     throw Error(Result::outOfMemory, "out of device memory: " + std::to_string(bytes) + " bytes asked for, " + std::to_string(used) + " of " +
                                          std::to_string(capacity) + " in use");
   auto a = std::make_unique<Allocation>();
-  a->address = next;
+  a->address = at ? at : next;
   a->bytes = bytes;
   a->label = label;
   a->global = global;
@@ -71,7 +71,7 @@ Allocation& Memory::State::add(uint64_t bytes, const std::string& label, bool gl
   std::memset(a->data.get(), 0xff, bytes);
   a->written.resize(bytes);
   used += bytes;
-  next += (bytes + kGap - 1) / kGap * kGap + kGap;
+  if (!at) next += (bytes + kGap - 1) / kGap * kGap + kGap;
   Allocation& added = *a;
   live[a->address] = std::move(a);
   return added;

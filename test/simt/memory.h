@@ -74,7 +74,7 @@ struct Memory::State {
   std::vector<Allocation*> touched;    // by the launch that runs
 
   Allocation* find(uint64_t address) const;
-  Allocation& add(uint64_t bytes, const std::string& label, bool global);
+  Allocation& add(uint64_t bytes, const std::string& label, bool global, uint64_t at = 0);  // at: an address of the caller's choice
   void remove(uint64_t address);
   Allocation& range(uint64_t address, uint64_t bytes, const char* what) const;  // or throws
   std::string describe(uint64_t address) const;  // "4 bytes past the end of 'x' (1024 bytes)", "in 'x', which was freed"

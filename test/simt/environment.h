@@ -1,0 +1,49 @@
+// What the LANTERN_SIMT_* environment variables say (README.md lists them). The product knows nothing of them: it opens a driver.
+#pragma once
+#include <set>
+#include <string>
+
+#include "machine.h"
+
+namespace lantern::simt {
+
+// When work that lies in streams runs. late: when somebody waits for it, and only what that wait needs. eager: as soon as it is enqueued.
+// random: at the waits, and more than they need.
+enum class Order { late, random, eager };
+
+// The n-th event of its kind, counted from 1, is hit; `onwards`: all later ones too.
+struct Nth {
+  uint64_t n = 0;  // 0: none
+  bool onwards = false;
+  bool hits(uint64_t count) const { return n && (onwards ? count >= n : count == n); }
+};
+
+struct Faults {
+  Nth allocation;      // of device memory: out of memory
+  Nth hostAllocation;  // of pinned host memory: out of memory
+  Nth launch;          // is refused
+  Nth execution;       // of a kernel: fails, and the context with it
+  uint64_t lose = 0;   // the device is lost at this driver call
+  std::set<std::string> hidden;  // entry points the driver does not have
+};
+
+struct Environment {
+  Options options;  // of launches
+  Order order = Order::late;
+  uint64_t seed = 0;
+  bool failOnFindings = true;
+  bool leaksAreFindings = false;  // also of contexts that are alive when the process ends
+  std::string report;             // prefix of the files that are written at exit; empty: none
+  bool logErrors = true, logCalls = false;  // to stderr
+  int devices = 1;
+  int capability = 80;
+  uint64_t memory = uint64_t(8) << 30;  // bytes of each device
+  int driverVersion = 13000;
+  bool memoryPools = true;
+  Faults faults;
+
+  // Throws std::invalid_argument that names the variable: a misspelt option must not turn a check off.
+  static Environment read();
+};
+
+}  // namespace lantern::simt
