@@ -14,6 +14,10 @@ enum class FaultKind : int32_t {
   sequenceRange,  // a: the sequence, b: its bounds, the first in the upper 32 bits; limit: the tokens
   position,       // a: the position, b: its token, limit: how many positions the table has
   previousId,     // a: the id, b: the row, limit: the columns
+  seqlens,        // a: the end of cuSeqlens, limit: the tokens, to which it does not ascend from 0
+  context,        // a: the sequence, b: its context, in the upper 32 bits, and its queries; limit: the blocks of its table
+  cacheBlock,     // a: the block, b: the sequence, limit: the blocks of the cache
+  cacheSlot,      // a: the slot, b: its token, limit: the slots of the cache
 };
 
 struct Fault {
