@@ -370,6 +370,7 @@ void Decoder::run(const ptx::Function& entry) {
   end.source = program_.code.size() > 1 ? program_.code[end.index - 1].source : sourceIndex({});
   program_.text.push_back("(end)");
   assignRegisters();
+  fuseProducts(program_, uses_);
   kernel_.localBytes = program_.localBytes;
 }
 

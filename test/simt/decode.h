@@ -39,6 +39,8 @@ struct RegisterUse {
   uint32_t reg;
 };
 
+void fuseProducts(Program& program, const std::vector<RegisterUse>& uses);  // fills in `contracted`
+
 class Decoder {
  public:
   Decoder(const ptx::Module& module, const Variables& variables, Program& program, Kernel& kernel)

@@ -197,7 +197,7 @@ struct Footprint {
 };
 
 struct Finding {
-  std::string kind;  // "uninitialised", "shared race", "global race", "async copy", "shuffle", "shared memory"
+  std::string kind;  // "uninitialised", "shared race", "global race", "async copy", "shuffle", "read-only load"
   std::string what;  // one sentence with block and thread of the first occurrence, source and PTX text
   Source source;
   uint64_t count = 0;

@@ -134,6 +134,7 @@ void readCell(Warp& w, const Insn& insn, Cell& c, uint32_t mine, int lane, bool 
     const bool bothStrong = (c.write & kAtomic) && insn.strong;
     if (!bothStrong && ((c.write & kInFlight) || !ordered(w, intervalOf(c.write), int(c.write >> kLaneShift & 31), lane)))
       race(w, insn, lane, "read", "wrote", c.write, shared, false);
+    if (insn.readOnly) w.run->find("read-only load", "ld.global.nc of memory that " + threadOf(w, c.write, false) + " has written in this launch", w, insn, lane);
   }
   const uint32_t before = intervalOf(c.read), now = intervalOf(mine);
   if (before < first) {

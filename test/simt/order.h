@@ -8,7 +8,7 @@
 //   anybody, before a fence that was followed by an atomic access (or a volatile store), whose value this warp read with an atomic (or a
 //   volatile load) followed by a fence; at block scope with membar.cta, across blocks with membar.gl or membar.sys.
 // Lanes of a warp are not ordered by luck, nor by shuffles or votes. Two accesses to the same bytes that are not ordered, one of them a
-// write, not both atomic, are a race.
+// write, not both atomic, are a race. A read through the read-only path (ld.nc) of what the same launch has written is wrong in any order.
 #pragma once
 #include <cstdint>
 #include <memory>
