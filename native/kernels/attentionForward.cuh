@@ -55,23 +55,6 @@ struct OnlineSoftmax {
   }
 };
 
-// Columns base .. base + kStreamed that row i does not see become `masked`. low and high ascend with the row.
-template <class Shape, class Sees>
-LANTERN_DEVICE void maskTile(float (&s)[Shape::kRowTiles][Shape::kStreamed / 8][4], int firstRow, int lastRow, int base, const Sees& sees, float masked) {
-  if (base >= sees.low(lastRow) && base + Shape::kStreamed <= sees.high(firstRow)) return;
-#pragma unroll
-  for (int i = 0; i < Shape::kRowTiles; ++i)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = firstRow + fragmentRow(i, h), low = sees.low(row) - base, high = sees.high(row) - base;
-#pragma unroll
-      for (int j = 0; j < Shape::kStreamed / 8; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e)
-          if (fragmentCol(j) + e < low || fragmentCol(j) + e >= high) s[i][j][2 * h + e] = masked;
-    }
-}
-
 // Problem: `rows` rows of headDim elements; query(r), out(r): addresses of row r; low(r), high(r): the keys it sees, ascending with r;
 // prepare(base, turn): all threads, a barrier before the keys base .. are first asked for; key(j, turn), value(j, turn): addresses, or null;
 // logSumExp(r, x): takes the row's result.

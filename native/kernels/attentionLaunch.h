@@ -1,5 +1,6 @@
 // Which attention kernel takes a case: the launchers of attention, attentionBackward and pagedAttention agree on it here.
 #pragma once
+#include <algorithm>
 #include <initializer_list>
 #include <string>
 

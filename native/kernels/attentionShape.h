@@ -20,6 +20,14 @@ struct ForwardShape : MmaShape<headDim, 2, 4, headDim == 64 ? 64 : 32> {  // 64 
   static constexpr size_t kForwardBytes = size_t(Base::kRows + 2 * Base::kStreamed) * Base::kRowBytes;
 };
 
+// 128 rows: in four warps as long as a warp's sums of two results over 32 rows fit its registers, else in eight.
+template <int headDim>
+struct BackwardShape : MmaShape<headDim, headDim == 64 ? 2 : 1, headDim == 64 ? 4 : 8, 32> {
+  using Base = MmaShape<headDim, headDim == 64 ? 2 : 1, headDim == 64 ? 4 : 8, 32>;
+  static constexpr int kStageBytes = 2 * Base::kStreamed * Base::kRowBytes;
+  static constexpr size_t kBackwardBytes = size_t(2 * Base::kRows) * Base::kRowBytes + 2 * kStageBytes + size_t(4 * Base::kStreamed) * sizeof(float);
+};
+
 // SIMT kernels, for float32 and for whatever the others do not take: 256 threads in a square of 16 x 16 over rows and streamed rows.
 constexpr int kSimtThreads = 256, kSimtSide = 16, kSimtPad = 4;  // pad: floats behind a row in shared memory, against bank conflicts
 
@@ -28,9 +36,13 @@ struct SimtShape {
   static constexpr int kRows = rows, kStreamed = streamed, kHeadDim = headDim;
   static constexpr int kRowFloats = headDim + kSimtPad, kWeightFloats = streamed + kSimtPad;
   static constexpr size_t kForwardBytes = size_t((rows + 2 * streamed) * kRowFloats + rows * kWeightFloats) * 4;
+  static constexpr size_t kBackwardBytes = size_t(2 * (rows + streamed) * kRowFloats + rows * kWeightFloats) * 4;
 };
 using Simt64 = SimtShape<64, 64, 64>;
 using Simt128 = SimtShape<64, 32, 128>;
 using Simt256 = SimtShape<32, 16, 256>;
+using SimtBackward64 = SimtShape<64, 64, 64>;
+using SimtBackward128 = SimtShape<32, 32, 128>;
+using SimtBackward256 = SimtShape<16, 16, 256>;
 
 }  // namespace lantern::cuda

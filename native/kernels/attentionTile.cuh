@@ -94,6 +94,23 @@ LANTERN_DEVICE void columnProducts(float (&o)[Shape::kRowTiles][Shape::kHeadDim 
 LANTERN_DEVICE int fragmentRow(int i, int h) { return i * 16 + h * 8 + int(threadIdx.x) % kWarp / 4; }
 LANTERN_DEVICE int fragmentCol(int j) { return j * 8 + int(threadIdx.x) % 4 * 2; }
 
+// Columns base .. base + kStreamed that row i does not see become `masked`. low and high ascend with the row.
+template <class Shape, class Sees>
+LANTERN_DEVICE void maskTile(float (&s)[Shape::kRowTiles][Shape::kStreamed / 8][4], int firstRow, int lastRow, int base, const Sees& sees, float masked) {
+  if (base >= sees.low(lastRow) && base + Shape::kStreamed <= sees.high(firstRow)) return;
+#pragma unroll
+  for (int i = 0; i < Shape::kRowTiles; ++i)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int row = firstRow + fragmentRow(i, h), low = sees.low(row) - base, high = sees.high(row) - base;
+#pragma unroll
+      for (int j = 0; j < Shape::kStreamed / 8; ++j)
+#pragma unroll
+        for (int e = 0; e < 2; ++e)
+          if (fragmentCol(j) + e < low || fragmentCol(j) + e >= high) s[i][j][2 * h + e] = masked;
+    }
+}
+
 // Writes the warp's rows of a result, times factor(i, h), to row(r) for r < count, in pieces of 16 bytes. `tile` holds rows of the warp's
 // own in shared memory, which nobody reads any more.
 template <class Shape, class F, class R>
