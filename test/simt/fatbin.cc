@@ -66,6 +66,8 @@ struct Symbol {
 static_assert(sizeof(Symbol) == 24);
 
 constexpr uint16_t kMachineCuda = 190;
+constexpr int kReservesShared = 90;  // since this architecture .nv.shared begins with what the system reserves of a block's shared memory
+constexpr uint64_t kReservedBytes = 1024;
 constexpr uint32_t kNoBits = 8;  // a section that takes no room in the file
 
 [[noreturn]] void malformed(const std::string& what) { throw Error(Result::invalidPtx, "malformed image: " + what); }
@@ -127,7 +129,8 @@ Cubin readCubin(std::string_view elf) {
   for (const Section& s : sections) {
     const std::string name = text(names, s.name);
     if (startsWith(name, ".nv.shared.") && !startsWith(name, ".nv.shared.reserved")) {
-      if (const auto k = cubin.kernels.find(name.substr(11)); k != cubin.kernels.end()) k->second.staticShared = uint32_t(s.bytes);
+      if (const auto k = cubin.kernels.find(name.substr(11)); k != cubin.kernels.end())
+        k->second.staticShared = uint32_t(s.bytes - (cubin.architecture >= kReservesShared ? std::min(s.bytes, kReservedBytes) : 0));
     } else if (name == ".nv.info") {
       eachAttribute(contents(s), [&](uint8_t attribute, std::string_view payload) {
         if (attribute != kRegisters && attribute != kFrameBytes) return;
