@@ -5,9 +5,19 @@
       "native/runtime/allocator.cc",
       "native/runtime/stream.cc",
       "native/runtime/mappedFile.cc",
+      "native/runtime/cpu/backend.cc",
       "native/runtime/cpu/pool.cc",
       "native/runtime/cpu/workspace.cc",
-      "native/runtime/cpu/dispatch.cc"
+      "native/runtime/cpu/dispatch.cc",
+      "native/runtime/cuda/backend.cc",
+      "native/runtime/cuda/devices.cc",
+      "native/runtime/cuda/driver.cc",
+      "native/runtime/cuda/faultMessage.cc",
+      "native/runtime/cuda/memory.cc",
+      "native/runtime/cuda/modules.cc",
+      "native/runtime/cuda/staging.cc",
+      "native/runtime/cuda/timer.cc",
+      "native/runtime/cuda/waiter.cc"
     ],
     "addon_sources": [
       "native/addon/addon.cc",
@@ -34,6 +44,15 @@
       "native/kernels/swiglu.cpu.cc",
       "native/kernels/rmsNorm.cpu.cc"
     ],
+    "cuda_kernel_sources": [
+      "native/kernels/registry.cuda.cc",
+      "native/kernels/elementwise.cuda.cc"
+    ],
+    "cuda_device_sources": [
+      "native/kernels/elementwise.cu"
+    ],
+    "cuda_flags": ["-std=c++20", "-O3", "-lineinfo", "--expt-relaxed-constexpr", "--no-compress"],
+    "cuda_architectures": ["80", "86", "89", "90", "100", "120"],
     "cpu_flags": ["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"],
     "avx2_flags": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-ffp-contract=fast"],
     "avx512bf16_flags": ["-mavx512bf16"],

@@ -10,10 +10,11 @@ import { spawnSync } from 'node:child_process'
  * @property {{ debian: string, fedora: string, macos: string }} packages
  */
 
-/** The first line that `command --version` prints, or undefined when it does not run. */
-function versionLine(command, flag = '--version') {
-  const run = spawnSync(command, [flag], { encoding: 'utf8', timeout: 20_000 })
-  return run.status === 0 ? (run.stdout || run.stderr).split('\n')[0].trim() : undefined
+/** The first line that `command --version` prints and that matches, or undefined when it does not run. */
+function versionLine(command, matching = /./) {
+  const run = spawnSync(command, ['--version'], { encoding: 'utf8', timeout: 20_000 })
+  const lines = (run.stdout || run.stderr || '').split('\n')
+  return run.status === 0 ? lines.find((line) => matching.test(line))?.trim() : undefined
 }
 
 const atLeast = (version, major, minor = 0) => version[0] > major || (version[0] === major && version[1] >= minor)
@@ -23,11 +24,11 @@ function numbers(line) {
   return match ? [Number(match[1]), Number(match[2])] : [0, 0]
 }
 
-/** Looks for the first candidate that runs and is new enough; `accepts` judges its version line. */
-function find(tool, candidates, accepts) {
+/** Looks for the first candidate that runs and is new enough; `accepts` judges its version line, the first that matches. */
+function find(tool, candidates, accepts, matching) {
   const tried = []
   for (const command of candidates) {
-    const line = versionLine(command)
+    const line = versionLine(command, matching)
     if (line && accepts(line)) return { ...tool, path: command, found: `${command}: ${line}` }
     tried.push(line ? `${command} is too old (${line})` : `no ${command}`)
   }
@@ -76,6 +77,29 @@ export function toolchain(env = process.env) {
       (line) => atLeast(numbers(line), 3, 8),
     ),
   }
+}
+
+/**
+ * The CUDA compiler, without which the addon has no kernels for GPUs; never required. NVCC names one, LANTERN_CUDA=off does without.
+ * `version` is its CUDA version as the driver counts: 13000 for 13.0.
+ */
+export function findNvcc(env = process.env) {
+  const tool = {
+    name: 'nvcc',
+    purpose: '12.0 or newer, for GPUs; NVCC names another one',
+    packages: { debian: '', fedora: '', macos: '' },
+  }
+  if (env.LANTERN_CUDA === 'off') return { ...tool, found: 'not wanted: LANTERN_CUDA=off' }
+  const homes = [env.CUDA_HOME, env.CUDA_PATH, '/usr/local/cuda'].filter(Boolean).map((home) => `${home}/bin/nvcc`)
+  const release = (line) => /release (\d+\.\d+)/.exec(line)?.[0] ?? ''
+  const nvcc = find(
+    tool,
+    env.NVCC ? [env.NVCC] : ['nvcc', ...homes],
+    (line) => atLeast(numbers(release(line)), 12),
+    /release/,
+  )
+  const [major, minor] = numbers(release(nvcc.found))
+  return nvcc.path ? { ...nvcc, version: major * 1000 + minor * 10 } : nvcc
 }
 
 /** The tools as a table, and for each system the command that installs those that are missing. */

@@ -162,7 +162,7 @@ export async function demo(input: DemoSettings, context: { print: Print; signal?
   const report = join(out, 'report.html')
   await writeFileAtomic(
     report,
-    await renderReport(await reportOf({ scored, curves, rated, best, fit, pair, settings, seconds })),
+    await renderReport(await reportOf({ scored, curves, rated, best, fit, pair, settings, seconds, device })),
   )
   heading(`Done; open ${report}`)
   await device.close()
@@ -211,16 +211,27 @@ interface Outcome {
   pair: { job: string; profile: string }
   settings: z.output<typeof schema>
   seconds: number
+  device: Device
 }
 
-async function reportOf({ scored, curves, rated, best, fit, pair, settings, seconds }: Outcome): Promise<Report> {
+async function reportOf({
+  scored,
+  curves,
+  rated,
+  best,
+  fit,
+  pair,
+  settings,
+  seconds,
+  device,
+}: Outcome): Promise<Report> {
   const { accuracy, weightedF1, samples } = rated.classifier!
   const decoders = (list: readonly Curve[]) => list.filter(({ name }) => name !== 'classifier')
   const shown = best.scores.generated[0]!
   const { title } = JSON.parse(await readFile(pair.job, 'utf8')) as { title: string }
   return {
     title: 'LANTERN demo',
-    lead: `A teacher, five students from the same start and a classifier, trained and scored in ${Math.round(seconds / 6) / 10} minutes on ${Device.describe().processor}.`,
+    lead: `A teacher, five students from the same start and a classifier, trained and scored in ${Math.round(seconds / 6) / 10} minutes on ${device.name}.`,
     tables: [
       {
         title: 'Explanations of held-out pairs (table 1 of the paper)',
@@ -257,8 +268,8 @@ async function reportOf({ scored, curves, rated, best, fit, pair, settings, seco
       version,
       ...settings,
       seconds,
-      processor: Device.describe().processor,
-      instructionSet: Device.describe().instructionSet,
+      device: device.name,
+      ...(device.kind === 'cpu' && { instructionSet: Device.describe().instructionSet }),
     },
   }
 }

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { freemem, totalmem } from 'node:os'
 import type { Command } from 'commander'
 import { z } from 'zod'
-import { AddonError } from '../errors.js'
-import { Device } from '../tensor/device.js'
-import type { AddonInfo } from '../tensor/native.js'
+import { AddonError, DeviceError } from '../errors.js'
+import { Device, type DeviceInfo } from '../tensor/device.js'
+import type { CudaInfo } from '../tensor/native.js'
 import type { FloatDType } from '../tensor/tensor.js'
 import { defineCommand, type Print } from './command.js'
 import { measurePeak, productSeconds } from './peak.js'
@@ -16,7 +16,9 @@ export interface DoctorReport {
   node: string
   platform: string
   /** Null when the addon does not load. */
-  addon: AddonInfo | null
+  addon: DeviceInfo | null
+  /** What `Device.open()` takes; null when it fails. */
+  device: { kind: 'cpu' | 'cuda'; name: string } | null
   threads: number | null
   /** Bytes; `limit` is what the process may take where that is less than all. */
   memory: { total: number; free: number; limit: number | null; hugePages: string }
@@ -43,6 +45,7 @@ export async function doctor(print: Print): Promise<DoctorReport> {
     node: process.version,
     platform: `${process.platform} ${process.arch}`,
     addon: null,
+    device: null,
     threads: null,
     memory: memory(),
     measured: null,
@@ -51,14 +54,18 @@ export async function doctor(print: Print): Promise<DoctorReport> {
   try {
     report.addon = Device.describe()
     const device = Device.open()
+    report.device = { kind: device.kind, name: device.name }
     report.threads = device.threads
-    report.measured = {
-      matrixPeak: { float32: await measurePeak(device, 'float32'), bfloat16: await measurePeak(device, 'bfloat16') },
-      readBandwidth: await measureReadBandwidth(device),
+    try {
+      report.measured = {
+        matrixPeak: { float32: await measurePeak(device, 'float32'), bfloat16: await measurePeak(device, 'bfloat16') },
+        readBandwidth: await measureReadBandwidth(device),
+      }
+    } finally {
+      await device.close()
     }
-    await device.close()
   } catch (error) {
-    if (!(error instanceof AddonError)) throw error
+    if (!(error instanceof AddonError || error instanceof DeviceError)) throw error
     report.advice.push(error.message)
   }
   report.advice.push(...adviceOn(report))
@@ -83,9 +90,9 @@ function hugePages(): string {
   }
 }
 
-/** Bytes a second: one row times a float32 matrix of 128 MiB, which no cache holds, as generation of a single text reads its weights. */
+/** Bytes a second: one row times a float32 matrix that no cache holds (128 MiB; on a GPU 1 GiB), as generation of a text reads its weights. */
 async function measureReadBandwidth(device: Device): Promise<number> {
-  const [out, cols] = [16384, 2048]
+  const [out, cols] = [device.kind === 'cpu' ? 16384 : 131072, 2048]
   return (out * cols * 4) / (await productSeconds(device, 1, out, cols, { runs: 5 }))
 }
 
@@ -106,9 +113,30 @@ function adviceOn({ addon, threads, memory }: DoctorReport): string[] {
 
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`
 
+const row = (name: string, value: string): string => `${name.padEnd(17)} ${value}`
+
+/** The GPUs, or why there is none to use. */
+export function cudaLines({ toolkit, driver, gpus, reason }: CudaInfo): string[] {
+  const version = (v: number) => `${Math.floor(v / 1000)}.${(v % 1000) / 10}`
+  const versions = [
+    toolkit && `kernels of CUDA ${version(toolkit)}`,
+    driver && `driver of CUDA ${version(driver)}`,
+  ].filter(Boolean)
+  return [
+    row('CUDA', reason ? `no: ${reason}` : versions.join(', ')),
+    ...gpus.map(({ name, computeCapability, multiprocessors, memory, supported, why }, i) =>
+      row(
+        '',
+        supported
+          ? `+ cuda:${i} ${name}: compute capability ${computeCapability.toFixed(1)}, ${multiprocessors} multiprocessors, ${gib(memory)}`
+          : `- cuda:${i} ${name}: ${why}`,
+      ),
+    ),
+  ]
+}
+
 function reportLines(report: DoctorReport): string[] {
-  const { addon, threads, memory, measured, advice } = report
-  const row = (name: string, value: string) => `${name.padEnd(17)} ${value}`
+  const { addon, device, threads, memory, measured, advice } = report
   const gflops = (dtype: FloatDType) => `${((measured?.matrixPeak[dtype] ?? 0) / 1e9).toFixed(0)} GFLOP/s`
   const limit = memory.limit === null ? '' : `, this process may take ${gib(memory.limit)}`
   return [
@@ -122,6 +150,8 @@ function reportLines(report: DoctorReport): string[] {
           ),
           row('threads', `${threads} of ${addon.hardwareThreads}`),
           row('addon', `built by ${addon.builder} with ${addon.compiler}`),
+          ...cudaLines(addon.cuda),
+          row('device', device ? `${device.kind}: ${device.name}` : 'none opens'),
         ]
       : [row('addon', 'does not load')]),
     row('memory', `${gib(memory.total)}, ${gib(memory.free)} free${limit}; huge pages: ${memory.hugePages}`),
@@ -131,7 +161,6 @@ function reportLines(report: DoctorReport): string[] {
           row('memory reads', `${(measured.readBandwidth / 1e9).toFixed(1)} GB/s (measured)`),
         ]
       : []),
-    row('CUDA', 'not built'),
     '',
     ...(advice.length > 0 ? ['What to do:', ...advice.map((line) => `- ${line}`)] : ['Everything is in order.']),
   ]

@@ -132,7 +132,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
     parameters: [...model.parameters.values()].reduce((n, t) => n + t.size, 0),
     validationLoss: Number(loss!.toFixed(4)),
     minutes: Math.round((Date.now() - started) / 60_000),
-    processor: Device.describe().processor,
+    device: device.name,
     ...(o.from && { from: await provenanceOf(o.from) }),
   }
   await writeFileAtomic(join(o.out, 'model', 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)

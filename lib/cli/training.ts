@@ -117,7 +117,7 @@ async function finish(run: Run, result: TrainingResult, print: Print): Promise<v
     version,
     settings: run.settings,
     ...result,
-    processor: Device.describe().processor,
+    device: run.model.device.name,
   }
   await writeFileAtomic(join(result.model, 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
   const how = end === 'early-stop' ? 'stopped early' : 'finished'

@@ -84,7 +84,7 @@ export class SafetensorsFile {
   /**
    * A tensor over the mapping, of the scope that is open: F32 as float32, BF16 as bfloat16, I32 as int32. It is read-only memory: copy it
    * before an op writes to it in place. F16 and F64 become float32, and data at an offset that its dtype cannot be read at is copied; both
-   * take device memory, now.
+   * take device memory, now, as every tensor does on a GPU.
    * @throws CheckpointError for a name or dtype that does not work, or when the file was closed. OutOfMemoryError
    */
   tensor(name: string): Tensor {
@@ -104,6 +104,7 @@ export class SafetensorsFile {
       )
     const stored = info.dtype === STORED_DTYPE[dtype]
     const address = this.#base + info.offset
+    if (stored && !this.device.readsHostMemory) return this.#uploaded(info, dtype, address)
     if (stored && address % dtypeBytes(dtype) === 0) return this.device.wrap(info.shape, dtype, address, this.#storage)
     return this.#copied(name, info, dtype, this.#descriptor)
   }
@@ -120,6 +121,17 @@ export class SafetensorsFile {
   /** As `close`, for `using`. */
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  #uploaded(info: TensorInfo, dtype: DType, address: number): Tensor {
+    const tensor = this.device.empty(info.shape, dtype)
+    try {
+      this.device.uploadMapped(tensor.address, address, info.bytes)
+      return tensor
+    } catch (error) {
+      tensor.dispose()
+      throw error
+    }
   }
 
   #copied(name: string, info: TensorInfo, dtype: DType, descriptor: number): Tensor {

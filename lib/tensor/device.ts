@@ -2,6 +2,7 @@ import { DeviceError, DTypeError, OutOfMemoryError, ShapeError } from '../errors
 import {
   type AddonInfo,
   addon,
+  type CudaInfo,
   type KernelField,
   type KernelTiming,
   type MemoryStats,
@@ -20,6 +21,15 @@ import {
   shapeText,
   Tensor,
 } from './tensor.js'
+
+/** What to open: the best device there is, the processor, the first GPU that can be used, or the n-th of all, counted from 0. */
+export type DeviceKind = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
+
+/** What `Device.describe` tells. */
+export interface DeviceInfo extends AddonInfo {
+  /** The GPUs, or why there is none to use. */
+  cuda: CudaInfo
+}
 
 /** How to open a device. */
 export interface DeviceOptions {
@@ -44,8 +54,13 @@ interface BoundKernel {
  * Open one with `Device.open`; close it with `await device.close()`.
  */
 export class Device {
-  readonly kind = 'cpu' as const
+  readonly kind: 'cpu' | 'cuda'
+  /** The processor or the GPU, as its maker calls it. */
+  readonly name: string
+  /** Threads of the CPU backend. */
   readonly threads: number
+  /** Whether kernels can read host memory, such as that of a mapped file. @internal */
+  readonly readsHostMemory: boolean
   /** The tape that ops record on, if one is open. */
   tape: Tape | null = null
   readonly #native: NativeDevice
@@ -56,8 +71,11 @@ export class Device {
   readonly #poison: boolean
   #closed = false
 
-  private constructor(options: DeviceOptions) {
+  /** @param gpu its ordinal, or null for the CPU */
+  private constructor(gpu: number | null, options: DeviceOptions) {
     const info = addon().describe()
+    this.kind = gpu === null ? 'cpu' : 'cuda'
+    this.readsHostMemory = gpu === null
     this.threads = threadCount(options.threads, info.hardwareThreads)
     if (options.memoryBudget !== undefined && !(options.memoryBudget > 0))
       throw new DeviceError(
@@ -67,7 +85,8 @@ export class Device {
     this.#poison = options.poison ?? false
     const params = new Uint8Array(info.maxParams)
     this.#params = new DataView(params.buffer)
-    this.#native = new (addon().NativeDevice)(this.threads, options.memoryBudget ?? 0, params)
+    this.#native = opened(gpu ?? -1, this.threads, options.memoryBudget ?? 0, params)
+    this.name = this.#native.name()
     this.#kernels = new Map(
       addon()
         .kernels()
@@ -77,23 +96,21 @@ export class Device {
   }
 
   /**
-   * Opens a device. 'auto' takes the best one there is.
-   * @throws AddonError without the native addon; DeviceError for an option that is out of range.
+   * Opens a device. 'auto' takes the one that LANTERN_DEVICE names, else a GPU if there is one, else the CPU.
+   * @throws AddonError without the native addon; DeviceError for a device that there is not, and why, or an option that is out of range
    */
-  static open(kind: 'auto' | 'cpu' = 'auto', options: DeviceOptions = {}): Device {
-    if (kind !== 'auto' && kind !== 'cpu')
-      throw new DeviceError('ERR_OPTION', `there is no device '${String(kind)}'; use 'auto' or 'cpu'`)
-    return new Device(options)
+  static open(kind: DeviceKind = 'auto', options: DeviceOptions = {}): Device {
+    return new Device(chosen(kind === 'auto' ? process.env.LANTERN_DEVICE || kind : kind), options)
   }
 
-  /** The processor, the instruction set chosen and why, and how the addon was built. */
-  static describe(): AddonInfo {
-    return addon().describe()
+  /** The processor, the instruction set chosen and why, how the addon was built, and the GPUs, or why there is none to use. */
+  static describe(): DeviceInfo {
+    return { ...addon().describe(), cuda: addon().cuda() }
   }
 
-  /** The float dtype that this device multiplies fastest: bfloat16 where the processor has instructions for it, else float32. */
+  /** The float dtype that this device multiplies fastest: bfloat16 where there are instructions for it, as on every GPU, else float32. */
   get fastestDtype(): FloatDType {
-    return Device.describe().instructionSet === 'avx512bf16' ? 'bfloat16' : 'float32'
+    return this.kind === 'cuda' || addon().describe().instructionSet === 'avx512bf16' ? 'bfloat16' : 'float32'
   }
 
   /**
@@ -119,7 +136,11 @@ export class Device {
         'ERR_KERNEL',
         `kernel ${name} has the fields ${kernel.fields.map((f) => f.name).join(', ')}, and no others`,
       )
-    this.#native.launch(kernel.index)
+    try {
+      this.#native.launch(kernel.index)
+    } catch (error) {
+      rethrow(error)
+    }
   }
 
   /** A tensor whose values are not set yet. @throws OutOfMemoryError */
@@ -129,7 +150,7 @@ export class Device {
       if (!Number.isInteger(d) || d < 0)
         throw new ShapeError(`${shapeText(shape)} is no shape; give integers of 0 or more`)
     const bytes = elements(shape) * dtypeBytes(dtype)
-    const address = this.#native.allocate(bytes)
+    const address = this.#allocate(bytes)
     if (address === 0) throw this.#outOfMemory(shape, dtype, bytes)
     const token = {}
     const storage: Storage = {
@@ -140,8 +161,16 @@ export class Device {
       },
     }
     this.#net.register(storage, address, token)
-    if (this.#poison && bytes > 0) this.#native.upload(address, new Uint8Array(bytes).fill(0xff))
+    if (this.#poison) this.upload(address, new Uint8Array(bytes).fill(0xff))
     return this.track(new Tensor(this, dtype, shape, address, storage))
+  }
+
+  #allocate(bytes: number): number {
+    try {
+      return this.#native.allocate(bytes)
+    } catch (error) {
+      return rethrow(error)
+    }
   }
 
   /** A tensor of zeros. */
@@ -238,7 +267,23 @@ export class Device {
   /** @internal */
   upload(address: number, data: Uint8Array): void {
     this.#assertOpen()
-    if (data.byteLength > 0) this.#native.upload(address, data)
+    if (data.byteLength === 0) return
+    try {
+      this.#native.upload(address, data)
+    } catch (error) {
+      rethrow(error)
+    }
+  }
+
+  /** Copies from a mapped file, whose pages come in meanwhile. @internal */
+  uploadMapped(address: number, mapped: number, bytes: number): void {
+    this.#assertOpen()
+    if (bytes === 0) return
+    try {
+      this.#native.uploadMapped(address, mapped, bytes)
+    } catch (error) {
+      rethrow(error)
+    }
   }
 
   /** @internal */
@@ -289,6 +334,35 @@ export class Device {
 }
 
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
+
+/** The ordinal of the GPU that a kind of device means, or null for the CPU. @throws DeviceError when there is none */
+function chosen(kind: string): number | null {
+  if (kind === 'cpu') return null
+  const match = /^cuda(?::(\d+))?$/.exec(kind)
+  if (kind !== 'auto' && !match)
+    throw new DeviceError(
+      'ERR_OPTION',
+      `there is no device '${kind}'; use 'auto', 'cpu', 'cuda', or 'cuda:1' for the second GPU`,
+    )
+  const { gpus, reason } = addon().cuda()
+  const first = gpus.findIndex(({ supported }) => supported)
+  if (!match) return first < 0 ? null : first
+  if (first < 0) throw new DeviceError('ERR_NO_GPU', `there is no device '${kind}': ${reason}`)
+  if (match[1] === undefined) return first
+  const ordinal = Number(match[1])
+  const gpu = gpus[ordinal]
+  if (gpu?.supported) return ordinal
+  const why = gpu ? `${gpu.name}: ${gpu.why}` : `there ${gpus.length === 1 ? 'is one GPU' : `are ${gpus.length} GPUs`}`
+  throw new DeviceError('ERR_NO_GPU', `there is no device '${kind}' to use (${why}); 'cuda:${first}' can be used`)
+}
+
+function opened(...args: ConstructorParameters<ReturnType<typeof addon>['NativeDevice']>): NativeDevice {
+  try {
+    return new (addon().NativeDevice)(...args)
+  } catch (error) {
+    return rethrow(error)
+  }
+}
 
 function threadCount(option: number | undefined, hardware: number): number {
   const wanted = option ?? (process.env.LANTERN_THREADS ? Number(process.env.LANTERN_THREADS) : hardware)

@@ -27,6 +27,32 @@ export interface AddonInfo {
   maxParams: number
 }
 
+/** A GPU as the driver tells of it. */
+export interface GpuInfo {
+  name: string
+  /** 8.0 for an A100. */
+  computeCapability: number
+  multiprocessors: number
+  /** Bytes. */
+  memory: number
+  /** Whether it can be used. */
+  supported: boolean
+  /** Why not. */
+  why: string
+}
+
+/** What there is of CUDA. Versions are 13000 for 13.0. */
+export interface CudaInfo {
+  /** CUDA version that the kernels were built with; 0: the addon was built without. */
+  toolkit: number
+  /** CUDA version of the driver; 0: there is none, or nobody asked. */
+  driver: number
+  /** By ordinal: `cuda:1` is the second. */
+  gpus: GpuInfo[]
+  /** Why there is no GPU to use, and what to do; empty: there is one. */
+  reason: string
+}
+
 /** Bytes of a device: live and peak are what tensors hold, reserved is what the allocator took from the system, workspace is scratch of the kernels. */
 export interface MemoryStats {
   live: number
@@ -42,16 +68,18 @@ export interface MemoryStats {
 /** What a kernel took while a profile ran. */
 export interface KernelTiming {
   calls: number
-  /** On the executor thread, all calls together. */
+  /** All calls together. */
   seconds: number
 }
 
 /** The addon's device object; every address is a plain number. */
 export interface NativeDevice {
+  name(): string
   allocate(bytes: number): number
   free(address: number): void
   launch(kernel: number): void
   upload(address: number, data: Uint8Array): void
+  uploadMapped(address: number, mapped: number, bytes: number): void
   download(address: number, bytes: number): Promise<ArrayBuffer>
   synchronize(): Promise<void>
   memory(): MemoryStats
@@ -67,7 +95,8 @@ export interface NativeDevice {
 interface Addon {
   kernels(): KernelInfo[]
   describe(): AddonInfo
-  NativeDevice: new (threads: number, budget: number, params: Uint8Array) => NativeDevice
+  cuda(): CudaInfo
+  NativeDevice: new (gpu: number, threads: number, budget: number, params: Uint8Array) => NativeDevice
 }
 
 let loaded: Addon | undefined

@@ -1,5 +1,7 @@
-// The module: what it was built with, the kernels of the chosen instruction set, and the device class.
+// The module: what it was built with, the kernels there are, the GPUs that can be used, and the device class.
 #include "../runtime/cpu/dispatch.h"
+#include "../runtime/cuda/devices.h"
+#include "../runtime/stream.h"
 #include "device.h"
 
 namespace lantern {
@@ -50,11 +52,35 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
   return o;
 }
 
+// Starts the driver at the first call; describe() does not.
+Napi::Value describeCuda(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const cuda::Discovery& found = cuda::discover();
+  Napi::Object o = Napi::Object::New(env);
+  o.Set("toolkit", double(found.toolkit));
+  o.Set("driver", double(found.driver));
+  o.Set("reason", found.reason);
+  Napi::Array gpus = Napi::Array::New(env);
+  for (const cuda::GpuInfo& gpu : found.gpus) {
+    Napi::Object g = Napi::Object::New(env);
+    g.Set("name", gpu.name);
+    g.Set("computeCapability", double(gpu.computeCapability) / 10);
+    g.Set("multiprocessors", double(gpu.multiprocessors));
+    g.Set("memory", double(gpu.memory));
+    g.Set("supported", gpu.why.empty());
+    g.Set("why", gpu.why);
+    gpus.Set(uint32_t(gpu.ordinal), g);
+  }
+  o.Set("gpus", gpus);
+  return o;
+}
+
 }  // namespace
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("kernels", Napi::Function::New<kernels>(env));
   exports.Set("describe", Napi::Function::New<describe>(env));
+  exports.Set("cuda", Napi::Function::New<describeCuda>(env));
   exports.Set("NativeDevice", NativeDevice::define(env));
   return exports;
 }

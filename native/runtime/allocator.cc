@@ -7,7 +7,6 @@
 namespace lantern {
 
 namespace {
-constexpr size_t kAlign = 64, kSegment = size_t(32) << 20, kKeepSplit = 64;
 size_t roundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 }  // namespace
 
@@ -37,7 +36,7 @@ void Allocator::addFree(Blocks::iterator b) {
 }
 
 bool Allocator::grow(size_t bytes) {
-  size_t size = std::max(kSegment, roundUp(bytes, kHugePage));
+  size_t size = std::max(layout_.segment, roundUp(bytes, kHugePage));
   if (budget_ && reserved_ + size > budget_) {
     releaseUnused();
     size = std::min(size, std::max(roundUp(bytes, 4096), budget_ > reserved_ ? (budget_ - reserved_) / 4096 * 4096 : 0));
@@ -59,7 +58,7 @@ bool Allocator::grow(size_t bytes) {
 }
 
 void* Allocator::allocate(size_t bytes) {
-  bytes = roundUp(std::max<size_t>(bytes, 1), kAlign);
+  bytes = roundUp(std::max<size_t>(bytes, 1), layout_.alignment);
   auto fit = free_.lower_bound({bytes, 0});
   if (fit == free_.end()) {
     if (!grow(bytes)) return nullptr;
@@ -69,7 +68,7 @@ void* Allocator::allocate(size_t bytes) {
   free_.erase(fit);
   Block& block = blocks_[at];
   block.free = false;
-  if (block.bytes >= bytes + kKeepSplit) {
+  if (block.bytes >= bytes + layout_.alignment) {
     const size_t rest = block.bytes - bytes;
     block.bytes = bytes;
     blocks_[at + bytes] = {rest, block.segment, true};

@@ -11,7 +11,7 @@
 
 namespace lantern {
 
-struct MemorySource {  // where segments come from: pages for the CPU, a driver pool for a GPU
+struct MemorySource {  // where segments come from: pages for the CPU, the driver for a GPU
   virtual ~MemorySource() = default;
   virtual void* map(size_t bytes) = 0;               // nullptr when there is no more
   virtual void unmap(void* p, size_t bytes) = 0;     // in stream order
@@ -23,10 +23,15 @@ class Allocator {
     size_t live, peak, reserved, budget;
   };
 
-  Allocator(MemorySource& source, size_t budget) : source_(source), budget_(budget) {}
+  struct Layout {
+    size_t alignment = 64, segment = size_t(32) << 20;  // bytes; a segment is larger when a block is
+  };
+
+  Allocator(MemorySource& source, size_t budget) : Allocator(source, budget, Layout()) {}
+  Allocator(MemorySource& source, size_t budget, Layout layout) : source_(source), layout_(layout), budget_(budget) {}
   ~Allocator();
 
-  void* allocate(size_t bytes);  // 64-byte aligned; nullptr when budget or machine have no more
+  void* allocate(size_t bytes);  // nullptr when budget or machine have no more
   bool free(void* p);            // false when p is not a live block
   void releaseUnused();          // gives wholly free segments back
   Stats stats() const { return {live_, peak_, reserved_, budget_}; }
@@ -43,6 +48,7 @@ class Allocator {
   bool grow(size_t bytes);
 
   MemorySource& source_;
+  const Layout layout_;
   Blocks blocks_;
   std::set<std::pair<size_t, uintptr_t>> free_;  // (bytes, address)
   std::map<uintptr_t, size_t> segments_;

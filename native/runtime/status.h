@@ -5,7 +5,15 @@
 
 namespace lantern {
 
-enum class Code { ok, invalidArgument, outOfRange, outOfMemory, io };
+enum class Code {
+  ok,
+  invalidArgument,
+  outOfRange,
+  outOfMemory,
+  io,
+  device,      // a driver refused or failed; the device goes on
+  deviceLost,  // the device can do no more
+};
 
 struct [[nodiscard]] Status {
   Code code = Code::ok;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../kernels/common/kernel.h"
+#include "backend.h"
 
 namespace lantern {
 
@@ -28,10 +29,7 @@ class Stream {
   int threads() const { return pool_.threads(); }
   int64_t launched() const { return launched_; }
 
-  struct Timing {
-    int64_t calls = 0;
-    double seconds = 0;
-  };
+  using Timing = Backend::Timing;
   void profile(bool on);                          // starts anew, or stops; takes effect in stream order
   std::map<std::string, Timing> timings() const;  // of the kernels that ran since
 

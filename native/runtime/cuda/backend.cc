@@ -1,0 +1,280 @@
+// A GPU as a device. Kernels are launched by the calling thread, into one stream; that is all the queue there is. What the driver refuses
+// is kept for the next wait, as an error of the CPU's kernels is, and kernels until then are skipped. When the driver says that the context
+// can do no more, every call says so from then on.
+#include "../backend.h"
+
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "../../kernels/common/kernel.h"
+#include "context.h"
+#include "faultMessage.h"
+#include "memory.h"
+#include "modules.h"
+#include "registry.h"
+#include "staging.h"
+#include "timer.h"
+#include "waiter.h"
+
+namespace lantern::cuda {
+
+namespace {
+
+class CudaBackend final : public Backend, private Context {
+ public:
+  explicit CudaBackend(const GpuInfo& gpu) : gpu_(gpu) {
+    computeCapability = gpu.computeCapability;
+    multiprocessors = gpu.multiprocessors;
+    sharedBytesPerBlock = gpu.sharedBytesPerBlock;
+  }
+  ~CudaBackend() override;
+  Status open(size_t budget);
+
+  std::string name() const override { return gpu_.name; }
+  Status allocate(size_t bytes, void*& p) override;
+  void free(void* p) override;
+  void releaseUnused() override;
+  Memory memory() override;
+  void resetPeak() override { memory_->resetPeak(); }
+
+  Status launch(int kernel, const void* params) override;
+  int64_t launched() const override { return launched_; }
+  Status upload(void* to, const void* from, size_t bytes) override;
+  void download(void* to, const void* from, size_t bytes, Done done) override;
+
+  bool readsHostMemory() const override { return false; }
+  void unmapFile(MappedFile file) override { lantern::unmapFile(file); }
+
+  void profile(bool on) override;
+  std::map<std::string, Timing> timings() override;
+
+ private:
+  // Of Context: what launchers call.
+  void* workspace(size_t bytes) override;
+  Fault* fault() override { return fault_; }
+  Status zero(void* p, size_t bytes) override;
+  Status launchEntry(const char* entry, Dim grid, unsigned threads, size_t sharedBytes, void** args) override;
+
+  void makeCurrent() const { driver().cuCtxSetCurrent(context_); }
+  Status run(const KernelEntry& kernel, const void* params);
+  CUresult enqueueArrival(unsigned char* arrival, const void* from, size_t bytes);
+  Status failure(CUresult result, const char* what);  // notes when the device is lost
+  Status lost() const;
+
+  const GpuInfo& gpu_;
+  CUcontext context_ = nullptr;
+  CUstream stream_ = nullptr;
+  std::unique_ptr<Modules> modules_;
+  std::unique_ptr<DeviceMemory> memory_;
+  std::unique_ptr<Uploads> uploads_;
+  std::unique_ptr<Arrivals> arrivals_;
+  std::unique_ptr<Timer> timer_;
+  std::unique_ptr<Waiter> waiter_;
+  Fault* fault_ = nullptr;
+  std::vector<void*> scratch_;  // of the op at hand
+  Status error_;                // kept for the next wait
+  int64_t launched_ = 0;
+
+  std::atomic<bool> isLost_{false};
+  mutable std::mutex lostMutex_;
+  std::string whyLost_;
+};
+
+// ---- life ----
+
+Status CudaBackend::open(size_t budget) {
+  CUdevice device = 0;
+  const auto check = [&](CUresult result, const char* what) { return result == CUDA_SUCCESS ? Status::fine() : failure(result, what); };
+  LANTERN_TRY(check(driver().cuDeviceGet(&device, gpu_.ordinal), "cuDeviceGet"));
+  LANTERN_TRY(check(driver().cuDevicePrimaryCtxRetain(&context_, device), "cuDevicePrimaryCtxRetain"));
+  LANTERN_TRY(check(driver().cuCtxSetCurrent(context_), "cuCtxSetCurrent"));
+  LANTERN_TRY(check(driver().cuStreamCreate(&stream_, CU_STREAM_NON_BLOCKING), "cuStreamCreate"));
+  modules_ = std::make_unique<Modules>();
+  memory_ = std::make_unique<DeviceMemory>(gpu_, stream_, budget);
+  LANTERN_TRY(check(memory_->open(), "cuMemPoolCreate"));
+  uploads_ = std::make_unique<Uploads>(stream_);
+  arrivals_ = std::make_unique<Arrivals>();
+  timer_ = std::make_unique<Timer>(stream_);
+  CUdeviceptr fault = 0;
+  LANTERN_TRY(check(driver().cuMemAlloc(&fault, sizeof(Fault)), "cuMemAlloc"));
+  fault_ = static_cast<Fault*>(toPointer(fault));
+  LANTERN_TRY(check(driver().cuMemsetD8Async(fault, 0, sizeof(Fault), stream_), "cuMemsetD8Async"));
+  waiter_ = std::make_unique<Waiter>(context_, stream_);
+  return Status::fine();
+}
+
+CudaBackend::~CudaBackend() {
+  if (!context_) return;
+  makeCurrent();
+  waiter_.reset();
+  if (stream_) driver().cuStreamSynchronize(stream_);
+  if (fault_) driver().cuMemFree(toDevice(fault_));
+  timer_.reset();
+  arrivals_.reset();
+  uploads_.reset();
+  memory_.reset();
+  modules_.reset();
+  if (stream_) driver().cuStreamDestroy(stream_);
+  driver().cuDevicePrimaryCtxRelease(gpu_.ordinal);
+}
+
+// ---- errors ----
+
+// A context that an error has ended gives that error for every call; one that goes on does not.
+Status CudaBackend::failure(CUresult result, const char* what) {
+  if (result == CUDA_ERROR_OUT_OF_MEMORY) return Status::error(Code::outOfMemory, std::string(what) + ": " + errorText(result));
+  const std::string message = "cuda:" + std::to_string(gpu_.ordinal) + " (" + gpu_.name + ") failed at " + what + ": " + errorText(result);
+  const CUresult now = stream_ ? driver().cuStreamQuery(stream_) : CUDA_SUCCESS;
+  if (now == CUDA_SUCCESS || now == CUDA_ERROR_NOT_READY) return Status::error(Code::device, message + "; the device goes on");
+  std::lock_guard lock(lostMutex_);
+  if (!isLost_) {
+    whyLost_ = message + "; the device is lost: close it and open another";
+    isLost_ = true;
+  }
+  return Status::error(Code::deviceLost, whyLost_);
+}
+
+Status CudaBackend::lost() const {
+  std::lock_guard lock(lostMutex_);
+  return Status::error(Code::deviceLost, whyLost_);
+}
+
+// ---- memory ----
+
+Status CudaBackend::allocate(size_t bytes, void*& p) {
+  if (isLost_) return lost();
+  makeCurrent();
+  const CUresult result = memory_->allocate(bytes, p);
+  return result == CUDA_SUCCESS ? Status::fine() : failure(result, "an allocation");
+}
+
+void CudaBackend::free(void* p) {
+  makeCurrent();
+  memory_->free(p);
+}
+
+void CudaBackend::releaseUnused() {
+  makeCurrent();
+  memory_->releaseUnused();
+}
+
+Backend::Memory CudaBackend::memory() {
+  makeCurrent();
+  return {memory_->live(), memory_->peak(), memory_->reserved(), memory_->scratchPeak(), memory_->budget()};
+}
+
+// ---- kernels ----
+
+Status CudaBackend::launch(int kernel, const void* params) {
+  if (isLost_) return lost();
+  ++launched_;
+  if (!error_.ok()) return Status::fine();
+  makeCurrent();
+  const KernelEntry& entry = kKernels[kernel];
+  error_ = timer_->running() ? timer_->time(entry.name, [&] { return run(entry, params); }) : run(entry, params);
+  return error_.code == Code::deviceLost ? error_ : Status::fine();
+}
+
+Status CudaBackend::run(const KernelEntry& kernel, const void* params) {
+  Status status = kernel.run(params, *this);
+  for (void* p : scratch_) memory_->freeScratch(p);
+  scratch_.clear();
+  return status;
+}
+
+void* CudaBackend::workspace(size_t bytes) {
+  void* p = nullptr;
+  if (const CUresult result = memory_->allocateScratch(bytes, p); result != CUDA_SUCCESS) {
+    if (result != CUDA_ERROR_OUT_OF_MEMORY) (void)failure(result, "an allocation");
+    return nullptr;
+  }
+  scratch_.push_back(p);
+  return p;
+}
+
+Status CudaBackend::zero(void* p, size_t bytes) {
+  if (bytes == 0) return Status::fine();
+  const CUresult result = driver().cuMemsetD8Async(toDevice(p), 0, bytes, stream_);
+  return result == CUDA_SUCCESS ? Status::fine() : failure(result, "cuMemsetD8Async");
+}
+
+Status CudaBackend::launchEntry(const char* entry, Dim grid, unsigned threads, size_t sharedBytes, void** args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return Status::fine();
+  Function* function = nullptr;
+  const char* what = "cuLaunchKernel";
+  CUresult result = modules_->find(entry, sharedBytes, function, what);
+  if (result == CUDA_SUCCESS)
+    result = driver().cuLaunchKernel(function->handle, grid.x, grid.y, grid.z, threads, 1, 1, unsigned(sharedBytes), stream_, args, nullptr);
+  return result == CUDA_SUCCESS ? Status::fine() : failure(result, (std::string(what) + " of " + entry).c_str());
+}
+
+// ---- copies and waits ----
+
+Status CudaBackend::upload(void* to, const void* from, size_t bytes) {
+  if (isLost_) return lost();
+  makeCurrent();
+  const char* what = "";
+  const CUresult result = uploads_->copy(toDevice(to), from, bytes, what);
+  return result == CUDA_SUCCESS ? Status::fine() : failure(result, what);
+}
+
+// The fault record comes first, then the data.
+constexpr size_t kFaultBytes = (sizeof(Fault) + 63) / 64 * 64;
+
+CUresult CudaBackend::enqueueArrival(unsigned char* arrival, const void* from, size_t bytes) {
+  CUresult result = driver().cuMemcpyDtoHAsync(arrival, toDevice(fault_), sizeof(Fault), stream_);
+  if (result == CUDA_SUCCESS) result = driver().cuMemsetD8Async(toDevice(fault_), 0, sizeof(Fault), stream_);
+  if (result == CUDA_SUCCESS && bytes) result = driver().cuMemcpyDtoHAsync(arrival + kFaultBytes, toDevice(from), bytes, stream_);
+  return result;
+}
+
+void CudaBackend::download(void* to, const void* from, size_t bytes, Done done) {
+  if (isLost_) return done(lost());
+  makeCurrent();
+  auto* arrival = static_cast<unsigned char*>(arrivals_->allocate(kFaultBytes + bytes));
+  if (!arrival) return done(Status::error(Code::outOfMemory, "no page-locked host memory to read a tensor into"));
+  CUresult result = enqueueArrival(arrival, from, bytes);
+  if (result == CUDA_SUCCESS)
+    result = waiter_->wait([=, this, kept = std::exchange(error_, Status::fine())](CUresult reached) mutable {
+      Status status = reached == CUDA_SUCCESS ? toStatus(*reinterpret_cast<const Fault*>(arrival)) : failure(reached, "cuEventSynchronize");
+      if (status.ok()) status = std::move(kept);  // a fault is older: once there is an error, nothing is launched
+      if (status.ok() && bytes) std::memcpy(to, arrival + kFaultBytes, bytes);
+      if (!isLost_) arrivals_->free(arrival);  // else a copy may be on its way: it goes with the device
+      done(std::move(status));
+    });
+  if (result != CUDA_SUCCESS) done(failure(result, "an enqueued copy"));  // the block is not used again: a part may have been enqueued
+}
+
+// ---- timing ----
+
+void CudaBackend::profile(bool on) {
+  makeCurrent();
+  timer_->run(on);
+}
+
+std::map<std::string, Backend::Timing> CudaBackend::timings() {
+  makeCurrent();
+  return timer_->collect();
+}
+
+}  // namespace
+
+}  // namespace lantern::cuda
+
+namespace lantern {
+
+Status openCuda(int ordinal, size_t budget, std::unique_ptr<Backend>& backend) {
+  const cuda::Discovery& found = cuda::discover();
+  if (!found.reason.empty()) return Status::error(Code::device, found.reason);
+  const cuda::GpuInfo* gpu = found.find(ordinal);
+  if (!gpu) return Status::error(Code::device, "there is no GPU " + std::to_string(ordinal));
+  if (!gpu->why.empty()) return Status::error(Code::device, gpu->name + ": " + gpu->why);
+  auto opened = std::make_unique<cuda::CudaBackend>(*gpu);
+  LANTERN_TRY(opened->open(budget));
+  backend = std::move(opened);
+  return Status::fine();
+}
+
+}  // namespace lantern
