@@ -71,8 +71,8 @@ using namespace lantern::cuda;
 
 // x W^T, dy W, dy^T x; the small tile also does what no layer needs.
 #define LANTERN_MATMUL(name, tile, innerA, innerB, aligned)                                                      \
-  extern "C" __global__ void __launch_bounds__(tile.threads()) matmul_##name(const __grid_constant__ MatmulTask t) { \
-    multiply<tile, innerA, innerB, aligned>(t);                                                                   \
+  extern "C" __global__ void __launch_bounds__(tile.threads(), tile.blocks) matmul_##name(const __grid_constant__ MatmulTask t) { \
+    multiply<tile, innerA, innerB, aligned>(t);                                                                                \
   }
 #define LANTERN_MATMUL_LAYER(name, tile, aligned)                         \
   LANTERN_MATMUL(name##TransposeB, tile, true, true, aligned)             \

@@ -150,8 +150,9 @@ LANTERN_DEVICE void fewRowsFloat(const MatmulTask& t) {
 using namespace lantern;
 using namespace lantern::cuda;
 
+// Without a number of blocks ptxas spills registers for more of them.
 #define LANTERN_FEW_ROWS(name, ...)                                                            \
-  extern "C" __global__ void __launch_bounds__(kFewRowsWarps* kWarp)                           \
+  extern "C" __global__ void __launch_bounds__(kFewRowsWarps* kWarp, 2)                        \
       matmulFewRows_##name(const __grid_constant__ MatmulTask t) { __VA_ARGS__(t); }
 
 LANTERN_FEW_ROWS(bf16Rows8Cols8, fewRows<8, 1>)

@@ -21,13 +21,14 @@ struct MatmulTask {
   int32_t unused;
 };
 
-// Tensor-core tiles: m x n of the output, k of the reduction at a time, warps along m and n, stages of shared memory.
+// Tensor-core tiles: m x n of the output, k of the reduction at a time, warps along m and n, stages of shared memory; blocks that registers
+// leave room for on a multiprocessor.
 struct MatmulTile {
-  int m, n, k, warpsM, warpsN, stages;
+  int m, n, k, warpsM, warpsN, stages, blocks;
   constexpr int threads() const { return warpsM * warpsN * 32; }
   constexpr int sharedBytes() const { return stages * (m + n) * k * 2; }
 };
-constexpr MatmulTile kLargeTile{128, 128, 32, 2, 2, 3}, kMediumTile{128, 64, 32, 2, 2, 4}, kSmallTile{64, 64, 64, 2, 2, 3};
+constexpr MatmulTile kLargeTile{128, 128, 32, 2, 2, 3, 2}, kMediumTile{128, 64, 32, 2, 2, 4, 3}, kSmallTile{64, 64, 64, 2, 2, 3, 3};
 
 // Float32 tiles: m x n of the output, of which each thread has threadM x threadN.
 struct FloatTile {
