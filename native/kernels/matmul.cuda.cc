@@ -58,9 +58,11 @@ double cyclesOf(const Candidate& t, const MatmulParams& p, int64_t parts, int mu
 template <size_t count>
 Plan choose(const Candidate (&tiles)[count], const MatmulParams& p, int multiprocessors) {
   constexpr int64_t kMostParts = 32, kLeastDepth = 128;  // of a part: less is not worth a launch
+  constexpr int64_t kMostSums = 16 << 20;                // of all parts in workspace
+  const auto allowed = [&](int64_t parts) { return parts == 1 || (p.k >= parts * kLeastDepth && parts * p.m * p.n <= kMostSums); };
   Plan best;
   for (const Candidate& tile : tiles)
-    for (int64_t parts = 1; parts <= kMostParts && (parts == 1 || p.k >= parts * kLeastDepth); ++parts) {
+    for (int64_t parts = 1; parts <= kMostParts && allowed(parts); ++parts) {
       const double cycles = cyclesOf(tile, p, parts, multiprocessors);
       if (!best.tile || cycles < best.cycles) best = {&tile, parts, cycles};
     }
