@@ -72,7 +72,7 @@ using namespace lantern;
 using namespace lantern::cuda;
 
 #define LANTERN_WALK(name, Params, body)                                                                                  \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads) name(const __grid_constant__ Params p, const __grid_constant__ RowWalk w) { body(p, w); }
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks) name(const __grid_constant__ Params p, const __grid_constant__ RowWalk w) { body(p, w); }
 
 LANTERN_WALK(elementwise_fillF32, FillParams, fill<float>)
 LANTERN_WALK(elementwise_fillBf16, FillParams, fill<bf16>)
@@ -90,12 +90,12 @@ LANTERN_WALK(elementwise_addScaledBf16F32Bf16, AddScaledParams, (addScaled<bf16,
 LANTERN_WALK(elementwise_addScaledBf16Bf16F32, AddScaledParams, (addScaled<bf16, bf16, float>))
 LANTERN_WALK(elementwise_addScaledBf16Bf16Bf16, AddScaledParams, (addScaled<bf16, bf16, bf16>))
 
-extern "C" __global__ void __launch_bounds__(kWalkThreads)
+extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)
     elementwise_countF32(const __grid_constant__ CountNonFiniteParams p, int width, int64_t* partial) { countPart<float>(p, width, partial); }
-extern "C" __global__ void __launch_bounds__(kWalkThreads)
+extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)
     elementwise_countBf16(const __grid_constant__ CountNonFiniteParams p, int width, int64_t* partial) { countPart<bf16>(p, width, partial); }
 
-extern "C" __global__ void __launch_bounds__(kWalkThreads) elementwise_countTotal(int32_t* found, const int64_t* partial, int count) {
+extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks) elementwise_countTotal(int32_t* found, const int64_t* partial, int count) {
   __shared__ int64_t scratch[kWalkThreads / kWarp];
   int64_t total = 0;
   for (int i = threadIdx.x; i < count; i += kWalkThreads) total += partial[i];

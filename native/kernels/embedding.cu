@@ -32,12 +32,12 @@ using namespace lantern;
 using namespace lantern::cuda;
 
 #define LANTERN_EMBEDDING(suffix, W, T)                                                                     \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads) embedding_forward##suffix(                     \
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks) embedding_forward##suffix(                     \
       const __grid_constant__ EmbeddingParams p, const __grid_constant__ RowWalk w, Fault* fault) {         \
     forward<W, T>(p, w, fault);                                                                             \
   }
 #define LANTERN_EMBEDDING_BACKWARD(suffix, T)                                                                                              \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads) embedding_backward##suffix(                                                   \
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks) embedding_backward##suffix(                                                   \
       const __grid_constant__ EmbeddingBackwardParams p, const __grid_constant__ RowWalk w, const __grid_constant__ SortedIds sorted) {    \
     backward<T>(p, w, sorted);                                                                                                             \
   }

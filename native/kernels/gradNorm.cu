@@ -5,7 +5,7 @@
 using namespace lantern;
 using namespace lantern::cuda;
 
-extern "C" __global__ void __launch_bounds__(kTableThreads) gradNorm_squares(const __grid_constant__ GradNormParams p, double* partial) {
+extern "C" __global__ void __launch_bounds__(kTableThreads, kTableBlocks) gradNorm_squares(const __grid_constant__ GradNormParams p, double* partial) {
   __shared__ double scratch[kTableThreads / kWarp];
   double sum = 0;
   eachParameterBlock(static_cast<const ParameterRow*>(p.table), p.tensors, [&](const ParameterRow& row, int64_t begin, int64_t end) {
@@ -21,7 +21,7 @@ extern "C" __global__ void __launch_bounds__(kTableThreads) gradNorm_squares(con
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-extern "C" __global__ void __launch_bounds__(kTableThreads) gradNorm_total(const double* partial, int partials, float* norm) {
+extern "C" __global__ void __launch_bounds__(kTableThreads, kTableBlocks) gradNorm_total(const double* partial, int partials, float* norm) {
   __shared__ double scratch[kTableThreads / kWarp];
   double sum = 0;
   for (int i = threadIdx.x; i < partials; i += kTableThreads) sum += partial[i];

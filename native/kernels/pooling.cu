@@ -176,7 +176,7 @@ LANTERN_DEVICE void normalizeBackward(const L2NormalizeBackwardParams& p, int wi
 using namespace lantern;
 using namespace lantern::cuda;
 
-extern "C" __global__ void __launch_bounds__(kPoolThreads)
+extern "C" __global__ void __launch_bounds__(kPoolThreads, 4)
     pooling_check(const int32_t* cuSeqlens, int64_t sequences, int64_t tokens, PooledBy by, Fault* fault) {
   const int64_t s = int64_t(blockIdx.x) * kPoolThreads + threadIdx.x;
   if (s >= sequences) return;
@@ -187,9 +187,9 @@ extern "C" __global__ void __launch_bounds__(kPoolThreads)
 }
 
 #define LANTERN_POOLING_WALK(name, Params, body) \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads) name(const __grid_constant__ Params p, const __grid_constant__ RowWalk w) { body(p, w); }
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks) name(const __grid_constant__ Params p, const __grid_constant__ RowWalk w) { body(p, w); }
 #define LANTERN_POOLING_ROW(name, Params, body) \
-  extern "C" __global__ void __launch_bounds__(kRowThreads) name(const __grid_constant__ Params p, int width) { body(p, width); }
+  extern "C" __global__ void __launch_bounds__(kRowThreads, 1) name(const __grid_constant__ Params p, int width) { body(p, width); }
 
 LANTERN_POOLING_WALK(pooling_last32, LastTokenPoolingParams, lastToken<uint32_t>)
 LANTERN_POOLING_WALK(pooling_last16, LastTokenPoolingParams, lastToken<uint16_t>)
@@ -203,13 +203,13 @@ LANTERN_POOLING_ROW(pooling_l2BackwardF32, L2NormalizeBackwardParams, normalizeB
 LANTERN_POOLING_ROW(pooling_l2BackwardBf16, L2NormalizeBackwardParams, normalizeBackward<bf16>)
 
 #define LANTERN_POOLING(bits, suffix, T)                                                                                                      \
-  extern "C" __global__ void __launch_bounds__(kPoolThreads)                                                                                  \
+  extern "C" __global__ void __launch_bounds__(kPoolThreads, 4)                                                                                  \
       pooling_mean##suffix(const __grid_constant__ MeanPoolingParams p, int width, uint32_t tiles) { mean<T>(p, width, tiles); }              \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads)                                                                                  \
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)                                                                                  \
       pooling_gather##bits(const __grid_constant__ GatherRowsParams p, const __grid_constant__ RowWalk w, Fault* fault) {                     \
     gather(w, static_cast<const uint##bits##_t*>(p.x), p.rows, static_cast<uint##bits##_t*>(p.y), p.xRows, fault, "gatherRows: row");         \
   }                                                                                                                                           \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads) pooling_gatherBackward##suffix(                                                  \
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks) pooling_gatherBackward##suffix(                                                  \
       const __grid_constant__ GatherRowsBackwardParams p, const __grid_constant__ RowWalk w, const __grid_constant__ SortedIds sorted) {      \
     gatherBackward<T>(p, w, sorted);                                                                                                          \
   }

@@ -120,10 +120,10 @@ using namespace lantern;
 using namespace lantern::cuda;
 
 #define LANTERN_RMS_NORM(suffix, S, T, W)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(kRowThreads) rmsNorm_forward##suffix(const __grid_constant__ RmsNormParams p, int width) { \
+  extern "C" __global__ void __launch_bounds__(kRowThreads, 1) rmsNorm_forward##suffix(const __grid_constant__ RmsNormParams p, int width) { \
     forward<S, T, W>(p, width);                                                                                                 \
   }                                                                                                                             \
-  extern "C" __global__ void __launch_bounds__(kRowThreads)                                                                     \
+  extern "C" __global__ void __launch_bounds__(kRowThreads, 1)                                                                     \
       rmsNorm_backward##suffix(const __grid_constant__ RmsNormBackwardParams p, int width, float* partial) {                    \
     backward<S, T, W>(p, width, partial);                                                                                       \
   }
@@ -138,7 +138,7 @@ LANTERN_RMS_NORM(Bf16Bf16F32, bf16, bf16, float)
 LANTERN_RMS_NORM(Bf16Bf16Bf16, bf16, bf16, bf16)
 
 // A warp takes 32 columns of every 32nd partial, the block adds its warps' sums in order.
-extern "C" __global__ void __launch_bounds__(kRowThreads) rmsNorm_addPartials(const float* partial, float* dweight, int64_t partials, int64_t cols) {
+extern "C" __global__ void __launch_bounds__(kRowThreads, 1) rmsNorm_addPartials(const float* partial, float* dweight, int64_t partials, int64_t cols) {
   __shared__ float sums[kWarp][kWarp];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t col = int64_t(blockIdx.x) * kWarp + lane;

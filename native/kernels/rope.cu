@@ -52,7 +52,7 @@ LANTERN_DEVICE void rotateAll(const RopeParams& p, const RopeShape& shape, Fault
 using namespace lantern;
 using namespace lantern::cuda;
 
-extern "C" __global__ void __launch_bounds__(kRopeThreads)
+extern "C" __global__ void __launch_bounds__(kRopeThreads, 4)
     rope_rotateF32(const __grid_constant__ RopeParams p, const __grid_constant__ RopeShape shape, Fault* fault) { rotateAll<float>(p, shape, fault); }
-extern "C" __global__ void __launch_bounds__(kRopeThreads)
+extern "C" __global__ void __launch_bounds__(kRopeThreads, 4)
     rope_rotateBf16(const __grid_constant__ RopeParams p, const __grid_constant__ RopeShape shape, Fault* fault) { rotateAll<bf16>(p, shape, fault); }

@@ -52,9 +52,9 @@ using namespace lantern;
 using namespace lantern::cuda;
 
 #define LANTERN_SWIGLU(suffix, T)                                                                                                       \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads)                                                                            \
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)                                                                            \
       swiglu_forward##suffix(const __grid_constant__ SwigluParams p, const __grid_constant__ RowWalk w) { forward<T>(p, w); }           \
-  extern "C" __global__ void __launch_bounds__(kWalkThreads)                                                                            \
+  extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)                                                                            \
       swiglu_backward##suffix(const __grid_constant__ SwigluBackwardParams p, const __grid_constant__ RowWalk w) { backward<T>(p, w); }
 
 LANTERN_SWIGLU(F32, float)

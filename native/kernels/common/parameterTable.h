@@ -26,7 +26,9 @@ static_assert(sizeof(ParameterRow) == 56, "seven 8-byte fields: lib/ops/adamw.ts
 // are sized, and the cut depends on the sizes alone.
 constexpr int64_t kParameterBlock = 16384;
 
-constexpr int kTableThreads = 256;  // of a block of a CUDA kernel that walks the table
+// Of the CUDA kernels that walk the table with a fixed grid: threads of a block, and blocks of a multiprocessor (64 KiB of loads in flight).
+constexpr int kTableThreads = 256;
+constexpr int kTableBlocks = 4;
 
 #ifdef LANTERN_ISA  // CPU kernels; CUDA kernels walk with parameterTable.cuh
 namespace LANTERN_ISA {

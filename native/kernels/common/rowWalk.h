@@ -11,6 +11,7 @@
 namespace lantern::cuda {
 
 constexpr int kWalkThreads = 256;
+constexpr int kWalkBlocks = 4;  // of a multiprocessor, at least. Stated, because the compiler else spills to reach the next step of occupancy
 constexpr int kWalkDepth = 2;  // packs that a thread has in flight: one is too little for a single input at the newest chips' bandwidth
 
 struct RowWalk {
