@@ -46,10 +46,28 @@
     ],
     "cuda_kernel_sources": [
       "native/kernels/registry.cuda.cc",
-      "native/kernels/elementwise.cuda.cc"
+      "native/kernels/elementwise.cuda.cc",
+      "native/kernels/rmsNorm.cuda.cc",
+      "native/kernels/swiglu.cuda.cc",
+      "native/kernels/rope.cuda.cc",
+      "native/kernels/embedding.cuda.cc",
+      "native/kernels/sortIds.cuda.cc",
+      "native/kernels/pooling.cuda.cc",
+      "native/kernels/adamw.cuda.cc",
+      "native/kernels/gradNorm.cuda.cc",
+      "native/kernels/sampling.cuda.cc"
     ],
     "cuda_device_sources": [
-      "native/kernels/elementwise.cu"
+      "native/kernels/elementwise.cu",
+      "native/kernels/rmsNorm.cu",
+      "native/kernels/swiglu.cu",
+      "native/kernels/rope.cu",
+      "native/kernels/embedding.cu",
+      "native/kernels/sortIds.cu",
+      "native/kernels/pooling.cu",
+      "native/kernels/adamw.cu",
+      "native/kernels/gradNorm.cu",
+      "native/kernels/sampling.cu"
     ],
     "cuda_flags": ["-std=c++20", "-O3", "-lineinfo", "--expt-relaxed-constexpr", "--no-compress"],
     "cuda_architectures": ["80", "86", "89", "90", "100", "120"],
