@@ -30,8 +30,9 @@ Allocation& allocationOf(Warp& w, const Insn& insn, uint64_t address, uint32_t b
 void checkWritten(Warp& w, const Insn& insn, Allocation& a, uint64_t offset, uint32_t bytes, int lane, Access access) {
   if (access == Access::read || access == Access::atomic) {
     if (w.run->options.checkInitialised && !a.written.testAligned(offset, bytes))
-      w.run->find("uninitialised", "read of global memory that was never written, byte " + std::to_string(offset) + " of " +
-                                       (a.label.empty() ? "an allocation" : "'" + a.label + "'"), w, insn, lane);
+      w.run->find(FindingKind::uninitialised, w, insn, lane, [&] {
+        return "read of global memory that was never written, byte " + std::to_string(offset) + " of " + (a.label.empty() ? "an allocation" : "'" + a.label + "'");
+      });
   }
   if (access != Access::read) a.written.setAligned(offset, bytes);
 }
@@ -115,7 +116,8 @@ uint8_t* sharedPlace(Warp& w, const Insn& insn, uint64_t offset, uint32_t bytes,
   for (uint32_t i = 0; i < bytes; ++i) all &= state[i], any |= state[i];
   if (any & kGap) fail(Result::illegalAddress, std::string(verb(access)) + " of shared memory beyond the array it lies behind", w, insn, lane);
   if (access == Access::read || access == Access::atomic) {
-    if (!all && w.run->options.checkInitialised) w.run->find("uninitialised", "read of shared memory that was never written", w, insn, lane);
+    if (!all && w.run->options.checkInitialised) 
+      w.run->find(FindingKind::uninitialised, w, insn, lane, [] { return "read of shared memory that was never written"; });
   }
   if (access != Access::read) std::memset(state, kWritten, bytes);
   if (w.run->order.on) orderAccess(w, insn, cta.sharedShadow, offset, bytes, lane, access, true);

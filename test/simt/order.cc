@@ -117,9 +117,11 @@ std::string threadOf(const Warp& w, uint32_t stamp, bool several) {
 
 void race(Warp& w, const Insn& insn, int lane, const char* now, const char* before, uint32_t stamp, bool shared, bool several) {
   if (stamp & kInFlight && *before == 'w')
-    return w.run->find("async copy", std::string(now) + " of shared memory that a cp.async of " + threadOf(w, stamp, false) + " has not filled yet", w, insn, lane);
-  w.run->find(shared ? "shared race" : "global race",
-              std::string(now) + " of what " + threadOf(w, stamp, several) + " " + before + ", with nothing that orders the two", w, insn, lane);
+    return w.run->find(FindingKind::asyncCopy, w, insn, lane, [&] {
+      return std::string(now) + " of shared memory that a cp.async of " + threadOf(w, stamp, false) + " has not filled yet";
+    });
+  w.run->find(shared ? FindingKind::sharedRace : FindingKind::globalRace, w, insn, lane,
+              [&] { return std::string(now) + " of what " + threadOf(w, stamp, several) + " " + before + ", with nothing that orders the two"; });
 }
 
 // ---- one cell ----
@@ -134,7 +136,8 @@ void readCell(Warp& w, const Insn& insn, Cell& c, uint32_t mine, int lane, bool 
     const bool bothStrong = (c.write & kAtomic) && insn.strong;
     if (!bothStrong && ((c.write & kInFlight) || !ordered(w, intervalOf(c.write), int(c.write >> kLaneShift & 31), lane)))
       race(w, insn, lane, "read", "wrote", c.write, shared, false);
-    if (insn.readOnly) w.run->find("read-only load", "ld.global.nc of memory that " + threadOf(w, c.write, false) + " has written in this launch", w, insn, lane);
+    if (insn.readOnly)
+      w.run->find(FindingKind::readOnlyLoad, w, insn, lane, [&] { return "ld.global.nc of memory that " + threadOf(w, c.write, false) + " has written in this launch"; });
   }
   const uint32_t before = intervalOf(c.read), now = intervalOf(mine);
   if (before < first) {

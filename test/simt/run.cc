@@ -13,22 +13,20 @@ namespace lantern::simt {
 
 // ---- messages ----
 
+std::string nameOf(const Source& s) {
+  return s.file + ":" + std::to_string(s.line) + (s.inlinedAt.empty() ? "" : " (inlined at " + s.inlinedAt + ")");
+}
 std::string where(const Warp& w, const Insn& insn, int lane) {
   const Program& p = w.run->program;
-  const Source& s = p.sources[insn.source];
   std::string text = p.kernel + ", block (" + std::to_string(w.cta->index.x) + "," + std::to_string(w.cta->index.y) + "," + std::to_string(w.cta->index.z) + "), ";
   text += lane < 0 ? "warp " + std::to_string(w.id) : "thread " + std::to_string(w.id * kLanes + uint32_t(lane));
-  text += ", " + s.file + ":" + std::to_string(s.line);
-  if (!s.inlinedAt.empty()) text += " (inlined at " + s.inlinedAt + ")";
-  return text + ": " + p.text[insn.index];
+  return text + ", " + nameOf(p.sources[insn.source]) + ": " + p.text[insn.index];
 }
 void fail(Result code, const std::string& what, const Warp& w, const Insn& insn, int lane) { throw Error(code, what + ". " + where(w, insn, lane)); }
 
-void Run::find(const char* kind, const std::string& what, const Warp& w, const Insn& insn, int lane) {
-  const uint64_t key = std::hash<std::string_view>()(kind) * 31 + insn.index;
-  Finding& f = findings[key];
-  if (f.count++) return;
-  f.kind = kind;
+void Run::describe(Finding& f, FindingKind kind, const std::string& what, const Warp& w, const Insn& insn, int lane) const {
+  static constexpr const char* kNames[] = {"uninitialised", "shared race", "global race", "async copy", "shuffle", "read-only load"};
+  f.kind = kNames[int(kind)];
   f.what = what + ". " + where(w, insn, lane);
   f.source = program.sources[insn.source];
 }
@@ -121,8 +119,7 @@ Mask complete(const Warp& w, const Insn& i, Mask here) {
     char mask[16];
     std::snprintf(mask, sizeof mask, "%08x", g.lanes);
     const Insn& i = w.run->code[g.pc];
-    const Source& s = w.run->program.sources[i.source];
-    text += std::string("; lanes ") + mask + " at " + s.file + ":" + std::to_string(s.line) + " " + w.run->program.text[i.index];
+    text += std::string("; lanes ") + mask + " at " + nameOf(w.run->program.sources[i.source]) + " " + w.run->program.text[i.index];
   }
   fail(Result::launchFailed, text, w, w.run->code[w.others.front().pc]);
 }
@@ -347,8 +344,7 @@ void beginBlock(Cta& cta, bool first) {
   for (const Warp& w : cta.warps) {
     if (w.state != Warp::State::atBarrier) continue;
     const Insn& i = w.run->code[w.pc];
-    const Source& s = w.run->program.sources[i.source];
-    text += "; warp " + std::to_string(w.id) + " waits at " + s.file + ":" + std::to_string(s.line) + " " + w.run->program.text[i.index];
+    text += "; warp " + std::to_string(w.id) + " waits at " + nameOf(w.run->program.sources[i.source]) + " " + w.run->program.text[i.index];
   }
   fail(Result::launchFailed, text, first, first.run->code[first.pc]);
 }
@@ -374,7 +370,8 @@ void runBlock(Cta& cta) {
     deadlock(cta);
   }
   for (Warp& w : cta.warps)
-    if (!w.copies.pending.empty()) run.find("async copy", "the block ends while a cp.async has not been waited for", w, *w.copies.pending[0].insn);
+    if (!w.copies.pending.empty())
+      run.find(FindingKind::asyncCopy, w, *w.copies.pending[0].insn, -1, [] { return "the block ends while a cp.async has not been waited for"; });
 }
 
 // ---- a grid ----

@@ -77,6 +77,8 @@ struct Cta {
 };
 enum : uint8_t { kUnwritten = 0, kWritten = 1, kGap = 2 };
 
+enum class FindingKind : uint8_t { uninitialised, sharedRace, globalRace, asyncCopy, shuffle, readOnlyLoad };
+
 // A launch.
 struct Run {
   const Program& program;
@@ -87,15 +89,25 @@ struct Run {
   Report& report;
   std::vector<Counters> counters;       // by instruction
   std::vector<Allocation*> allocation;  // by instruction: the one it last touched
-  std::unordered_map<uint64_t, Finding> findings;
+  std::unordered_map<uint64_t, Finding> findings;  // by kind and instruction
   std::mt19937_64 random;
   LaunchOrder order;
   uint64_t executed = 0;
   uint64_t barriers = 0, multiplyAdds = 0;
 
-  void find(const char* kind, const std::string& what, const Warp& warp, const Insn& insn, int lane = -1);
+  // Counts a finding; `what()` is asked for the first of its kind at an instruction only, since there may be millions.
+  template <class What>
+  void find(FindingKind kind, const Warp& warp, const Insn& insn, int lane, What what) {
+    Finding& f = findings[uint64_t(insn.index) << 8 | uint64_t(kind)];
+    if (f.count++ == 0) describe(f, kind, what(), warp, insn, lane);
+  }
+
+ private:
+  void describe(Finding& f, FindingKind kind, const std::string& what, const Warp& warp, const Insn& insn, int lane) const;
 };
 
+// "rows.cu:12 (inlined at rows.cu:80)"
+std::string nameOf(const Source& source);
 // "rows_forward, block (3,0,0), thread 17, rows.cu:12: ld.global.f32 ..."; without a lane the warp is named.
 std::string where(const Warp& warp, const Insn& insn, int lane = -1);
 [[noreturn]] void fail(Result code, const std::string& what, const Warp& warp, const Insn& insn, int lane = -1);

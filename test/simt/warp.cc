@@ -53,7 +53,7 @@ void shuffle(Warp& w, const Insn& i) {
     if (!ok) from = l;
     else inRange |= Mask(1) << l;
     if (!(w.active >> from & 1) || !(mask[l] >> from & 1))
-      w.run->find("shuffle", "reads lane " + std::to_string(from) + ", which takes no part", w, i, l);
+      w.run->find(FindingKind::shuffle, w, i, l, [&] { return "reads lane " + std::to_string(from) + ", which takes no part"; });
     out[l] = a[from];
   }
   auto* d = w.reg<uint32_t>(i.operand[0]);
