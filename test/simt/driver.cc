@@ -111,21 +111,20 @@ CUresult Driver::admit(const char* entry, Stage stage) {
   if (call == environment.faults.lose) {
     lost_ = true;
     log("fault: the device is lost at call " + std::to_string(call) + ", " + entry);
-    for (const auto& context : contexts.all()) context->fail(CUDA_ERROR_UNKNOWN);
+    for (const auto& context : contexts.all()) context->fail(CUDA_ERROR_UNKNOWN, "the device is lost");
   }
   return stage == Stage::initialised && !initialised ? CUDA_ERROR_NOT_INITIALIZED : CUDA_SUCCESS;
 }
 
-CUresult Driver::finish(const char* entry, CUresult result, const std::string& why) {
+CUresult Driver::finish(const char* entry, CUresult result, const std::string& why, bool known) {
   if (result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY) return result;
   const char* name = nameOf(result);
   const std::string line = std::string(entry) + ": " + (name ? name : "error " + std::to_string(int(result))) + (why.empty() ? "" : ": " + why);
   {
     std::lock_guard lock(mutex_);
-    if (lastError_ == line) return result;  // a context that has failed says so at every call
     lastError_ = line;
   }
-  log(line);
+  if (!known) log(line);
   return result;
 }
 

@@ -29,6 +29,7 @@ namespace lantern::simt::driver {
 struct Refusal {
   CUresult result;
   std::string why;
+  bool known = false;  // said before: not logged again
 };
 [[noreturn]] inline void refuse(CUresult result, const std::string& why) { throw Refusal{result, why}; }
 inline void require(bool condition, const char* why) {
@@ -137,7 +138,9 @@ struct LoadedModule {
   const Cubin* cubin;  // the one this device would run; nullptr: it would compile the PTX
   std::unique_ptr<Module> module;
   std::atomic<int> enqueued{0};  // launches that have not run
-  std::set<uint64_t> exposed;    // variables that the application has the address of
+  std::mutex mutex;
+  std::set<uint64_t> exposed;                     // variables that the application has the address of
+  std::map<std::string, CUfunction> functions;    // that it has asked for
 };
 
 struct Function {
@@ -175,7 +178,8 @@ class Context {
 
   // The error that has ended the context, or CUDA_SUCCESS.
   CUresult failure() const { return failure_; }
-  void fail(CUresult result);
+  void fail(CUresult result, const std::string& why);
+  [[noreturn]] void refuseAsFailed() const;
   // Misuse that a real driver might let pass. Ends the context, unless findings are only recorded.
   void finding(const std::string& kind, const std::string& what);
   void destroy();            // everything in it; leaks become findings
@@ -213,6 +217,7 @@ class Context {
   std::vector<Point> before(const Stream& stream) const;  // what work that is pushed to it now must wait for
 
   std::atomic<CUresult> failure_{CUDA_SUCCESS};
+  std::string whyFailed_;  // guarded by mutex_
   mutable std::mutex mutex_;
   std::vector<std::weak_ptr<Lane>> blockingLanes_;
   std::map<uint64_t, Block> blocks_;
@@ -250,7 +255,7 @@ class Driver {
   // Before and after the body of every entry point.
   enum class Stage { anytime, initialised };
   CUresult admit(const char* entry, Stage stage);
-  CUresult finish(const char* entry, CUresult result, const std::string& why);
+  CUresult finish(const char* entry, CUresult result, const std::string& why, bool known = false);
   bool lost() const { return lost_; }
   std::string lastError() const;
   void log(const std::string& line) const;
@@ -280,10 +285,11 @@ CUresult enter(const char* entry, Driver::Stage stage, F&& body) noexcept {
   Driver& driver = Driver::get();
   CUresult result = driver.admit(entry, stage);
   std::string why;
+  bool known = false;
   if (result == CUDA_SUCCESS) try {
       body();
     } catch (const Refusal& e) {
-      result = e.result, why = e.why;
+      result = e.result, why = e.why, known = e.known;
     } catch (const Error& e) {
       result = CUresult(e.code), why = e.what();
     } catch (const std::bad_alloc&) {
@@ -291,7 +297,7 @@ CUresult enter(const char* entry, Driver::Stage stage, F&& body) noexcept {
     } catch (const std::exception& e) {
       result = CUDA_ERROR_UNKNOWN, why = e.what();
     }
-  return driver.finish(entry, result, why);
+  return driver.finish(entry, result, why, known);
 }
 
 // For entry points that work in the current context. The context's failure is returned before the body runs and after; `cleanup` runs
@@ -301,7 +307,7 @@ CUresult inContext(const char* entry, F&& body, bool cleanup = false) noexcept {
   return enter(entry, Driver::Stage::initialised, [&] {
     const std::shared_ptr<Context> context = currentContext();
     const auto check = [&] {
-      if (context->failure() != CUDA_SUCCESS) refuse(context->failure(), "the context has failed before");
+      if (context->failure() != CUDA_SUCCESS) context->refuseAsFailed();
     };
     if (!cleanup) check();
     body(*context);

@@ -45,7 +45,7 @@ Context::Context(Device& device, const Environment& environment)
               std::string why;
               const CUresult result = resultOf(error, why);
               Driver::get().finish("enqueued work", result, why);
-              fail(result);
+              fail(result, why);
             }),
       legacy(std::make_shared<Stream>(this, queue.open(), CU_STREAM_DEFAULT, 0)),
       defaultPool(std::make_shared<Pool>(*this)),
@@ -56,16 +56,24 @@ Context::Context(Device& device, const Environment& environment)
 
 Context::~Context() = default;
 
-void Context::fail(CUresult result) {
+void Context::fail(CUresult result, const std::string& why) {
   CUresult none = CUDA_SUCCESS;
-  failure_.compare_exchange_strong(none, result);
+  {
+    std::lock_guard lock(mutex_);
+    if (failure_.compare_exchange_strong(none, result)) whyFailed_ = why;
+  }
   queue.stop();
+}
+
+void Context::refuseAsFailed() const {
+  std::lock_guard lock(mutex_);
+  throw Refusal{failure_, "the context has failed: " + whyFailed_, true};
 }
 
 void Context::finding(const std::string& kind, const std::string& what) {
   Driver::get().reports.found(kind, what);
   Driver::get().log("finding: " + kind + ": " + what);
-  if (environment.failOnFindings) fail(CUDA_ERROR_LAUNCH_FAILED);
+  if (environment.failOnFindings) fail(CUDA_ERROR_LAUNCH_FAILED, kind + ": " + what);
 }
 
 std::string Context::leaks() const {
@@ -101,7 +109,7 @@ void Context::destroy() {
   Driver& driver = Driver::get();
   if (!queue.idle()) finding("unfinished work", "a context was destroyed while work was enqueued in it");
   if (const std::string alive = leaks(); !alive.empty()) finding("leak", "a context was destroyed with " + alive + " in it");
-  fail(CUDA_ERROR_CONTEXT_IS_DESTROYED);
+  fail(CUDA_ERROR_CONTEXT_IS_DESTROYED, "it was destroyed");
   const auto mine = [this](const auto& object) { return object.context == this; };
   driver.functions.removeIf([this](const Function& f) { return f.module->context == this; });
   driver.streams.removeIf(mine);
@@ -311,6 +319,6 @@ CUresult CUDAAPI cuCtxSynchronize_v2(CUcontext context) {
     if (context) requireContext(context);
     const auto c = context ? Driver::get().contexts.get(context) : currentContext();
     c->wait(c->queue.ends());
-    if (c->failure() != CUDA_SUCCESS) refuse(c->failure(), "the context has failed");
+    if (c->failure() != CUDA_SUCCESS) c->refuseAsFailed();
   });
 }

@@ -11,7 +11,7 @@ std::shared_ptr<Function> functionOf(Context& c, CUfunction handle) {
   Handles<Function>& functions = Driver::get().functions;
   std::shared_ptr<Function> found = functions.get(handle);
   if (!found) {
-    c.finding("handle", functions.everGiven(handle) ? "a function is used after its module was unloaded" : "a function that was never loaded is used");
+    c.finding("handle", functions.everGiven(handle) ? "a function is used after its module was unloaded" : "what is no function is launched");
     refuse(CUDA_ERROR_INVALID_HANDLE, "not a function");
   }
   if (found->module->context != &c) refuse(CUDA_ERROR_INVALID_HANDLE, "a function of another context");
@@ -49,7 +49,7 @@ int attributeOf(const Function& f, CUfunction_attribute attribute) {
 void setAttribute(Function& f, CUfunction_attribute attribute, int value) {
   switch (attribute) {
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-      require(value >= 0 && value + int(f.kernel->staticShared) <= f.module->context->device.gpu.sharedPerBlock, "more shared memory than a block can have");
+      require(value >= 0 && value <= f.module->context->device.gpu.sharedPerBlock - int(f.kernel->staticShared), "more than a block can have");
       f.maxDynamicShared = value;
       return;
     case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
@@ -63,7 +63,8 @@ void setAttribute(Function& f, CUfunction_attribute attribute, int value) {
 void requireWithin(const char* what, const unsigned (&asked)[3], const int (&most)[3]) {
   for (int i = 0; i < 3; ++i)
     if (asked[i] < 1 || asked[i] > unsigned(most[i]))
-      refuse(CUDA_ERROR_INVALID_VALUE, std::string(what) + " dimension " + "xyz"[i] + " is " + std::to_string(asked[i]) + ", it must be 1 to " + std::to_string(most[i]));
+      refuse(CUDA_ERROR_INVALID_VALUE, std::string(what) + "." + "xyz"[i] + " is " + std::to_string(asked[i]) + ", it must be 1 to " +
+                                           std::to_string(most[i]));
 }
 
 void requireFits(const Function& f, const unsigned (&grid)[3], const unsigned (&block)[3], unsigned dynamicShared) {
@@ -72,12 +73,14 @@ void requireFits(const Function& f, const unsigned (&grid)[3], const unsigned (&
   requireWithin("block", block, kMaxBlock);
   const uint64_t threads = uint64_t(block[0]) * block[1] * block[2];
   const uint64_t bound = f.kernel->maxThreads ? f.kernel->maxThreads : kThreadsPerBlock;
-  if (threads > bound) refuse(CUDA_ERROR_INVALID_VALUE, name + ": " + std::to_string(threads) + " threads, at most " + std::to_string(bound) + " were compiled for");
+  if (threads > bound)
+    refuse(CUDA_ERROR_INVALID_VALUE, name + ": " + std::to_string(threads) + " threads, it was compiled for at most " + std::to_string(bound));
   if (dynamicShared > unsigned(f.maxDynamicShared))
-    refuse(CUDA_ERROR_INVALID_VALUE, name + ": " + std::to_string(dynamicShared) + " bytes of dynamic shared memory, " + std::to_string(f.maxDynamicShared) +
-                                         " are allowed (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)");
+    refuse(CUDA_ERROR_INVALID_VALUE, name + ": " + std::to_string(dynamicShared) + " bytes of dynamic shared memory, " +
+                                         std::to_string(f.maxDynamicShared) + " are allowed (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)");
   if (f.resources && registersOf(*f.resources, int(threads)) > kRegisters)
-    refuse(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, name + ": " + std::to_string(f.resources->registers) + " registers of " + std::to_string(threads) + " threads");
+    refuse(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+           name + ": " + std::to_string(f.resources->registers) + " registers for each of " + std::to_string(threads) + " threads");
 }
 
 std::vector<std::byte> readParams(const Kernel& kernel, void** params, void** extra) {
@@ -174,8 +177,8 @@ CUresult CUDAAPI cuFuncIsLoaded(CUfunctionLoadingState* state, CUfunction functi
   });
 }
 
-CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned int gridX, unsigned int gridY, unsigned int gridZ, unsigned int blockX, unsigned int blockY,
-                                unsigned int blockZ, unsigned int dynamicShared, CUstream stream, void** params, void** extra) {
+CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned int gridX, unsigned int gridY, unsigned int gridZ, unsigned int blockX,
+                                unsigned int blockY, unsigned int blockZ, unsigned int dynamicShared, CUstream stream, void** params, void** extra) {
   return inContext("cuLaunchKernel", [&](Context& c) {
     launch(c, function, {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, dynamicShared, stream, params, extra);
   });
@@ -200,7 +203,8 @@ CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunc
   });
 }
 
-CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction function, int threads, size_t dynamicShared, unsigned int flags) {
+CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction function, int threads, size_t dynamicShared,
+                                                                      unsigned int flags) {
   return inContext("cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags", [&](Context& c) {
     require(blocks, "no place for the count");
     require(flags == CU_OCCUPANCY_DEFAULT, "unknown flags");

@@ -39,7 +39,7 @@ void Context::requireRoom(uint64_t bytes, const Pool* pool) {
   if (environment.faults.allocation.hits(n)) refuse(CUDA_ERROR_OUT_OF_MEMORY, "fault: allocation " + std::to_string(n));
   if (room(pool) >= bytes) return;
   wait(queue.ends());
-  if (failure() != CUDA_SUCCESS) refuse(failure(), "the context has failed");
+  if (failure() != CUDA_SUCCESS) refuseAsFailed();
   if (const uint64_t left = room(pool); left < bytes)
     refuse(CUDA_ERROR_OUT_OF_MEMORY, std::to_string(bytes) + " bytes asked for, " + std::to_string(left) + " left");
 }
@@ -147,7 +147,7 @@ void Context::removeHost(const void* p, bool registered) {
     }
   }
   if (!bytes) {
-    finding("free", registered ? "memory is unregistered that was not registered" : "host memory is freed that is not, or no longer, a page-locked block");
+    finding("free", registered ? "memory is unregistered that was not registered" : "host memory is freed that is no page-locked block (any more)");
     refuse(registered ? CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED : CUDA_ERROR_INVALID_VALUE, "not a page-locked block");
   }
   if (inUse) finding("unsynchronised free", "page-locked memory is given back while a copy that uses it is enqueued");

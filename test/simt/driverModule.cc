@@ -67,9 +67,11 @@ LoadedModule::LoadedModule(Context& context, Fatbin image)
   if (fatbin.ptx.empty()) refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, "no PTX is embedded, and nothing else can be executed here");
   const int toolkit = toolkitOf(fatbin.ptx);
   if (driverVersion / 1000 < toolkit / 1000 || (!cubin && driverVersion < toolkit))
-    refuse(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the image is of CUDA " + std::to_string(toolkit) + ", the driver of " + std::to_string(driverVersion));
+    refuse(CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+           "the image is of CUDA " + std::to_string(toolkit) + ", the driver of " + std::to_string(driverVersion));
   if (!cubin && capability < fatbin.ptxArchitecture)
-    refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, "the image is for sm_" + std::to_string(fatbin.ptxArchitecture) + ", the device is sm_" + std::to_string(capability));
+    refuse(CUDA_ERROR_NO_BINARY_FOR_GPU,
+           "the image is for sm_" + std::to_string(fatbin.ptxArchitecture) + ", the device is sm_" + std::to_string(capability));
   std::lock_guard lock(context.machine);
   module = Module::load(fatbin.ptx, context.device.memory);
   if (cubin) compare(*cubin, *module);
@@ -127,13 +129,16 @@ CUresult CUDAAPI cuModuleGetFunction(CUfunction* function, CUmodule handle, cons
     const auto module = moduleOf(c, handle);
     const Kernel* kernel = module->module->kernel(name);
     if (!kernel) refuse(CUDA_ERROR_NOT_FOUND, std::string("no kernel ") + name);
+    std::lock_guard lock(module->mutex);
+    CUfunction& known = module->functions[name];  // one function has one handle
+    if (known) return void(*function = known);
     const auto f = std::make_shared<Function>();
     f->module = module;
     f->handle = handle;
     f->kernel = kernel;
     if (module->cubin) f->resources = &module->cubin->kernels.at(name);
     f->maxDynamicShared = kSharedWithoutOptIn - int(kernel->staticShared);
-    *function = static_cast<CUfunction>(Driver::get().functions.add(f));
+    *function = known = static_cast<CUfunction>(Driver::get().functions.add(f));
   });
 }
 
@@ -143,6 +148,7 @@ CUresult CUDAAPI cuModuleGetGlobal(CUdeviceptr* p, size_t* bytes, CUmodule handl
     const auto module = moduleOf(c, handle);
     const Module::Variable* variable = module->module->variable(name);
     if (!variable) refuse(CUDA_ERROR_NOT_FOUND, std::string("no variable ") + name);
+    std::lock_guard lock(module->mutex);
     if (module->exposed.insert(variable->address).second)
       c.addBlock(variable->address, {Block::Kind::variable, variable->bytes, std::string("variable ") + name, nullptr});
     if (p) *p = variable->address;

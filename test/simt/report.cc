@@ -342,7 +342,8 @@ std::string Reports::table() const {
   }
   for (const auto& [name, k] : kernels_)
     for (const auto& [at, f] : k.findings) text += "finding: " + f.kind + " (" + std::to_string(f.count) + "): " + f.what + "\n";
-  for (const auto& [finding, count] : findings_) text += "finding: " + finding.first + " (" + std::to_string(count) + "): " + finding.second + "\n";
+  for (const auto& [finding, count] : findings_)
+    text += "finding: " + finding.first + " (" + std::to_string(count) + "): " + finding.second + "\n";
   for (const std::string& what : errors_) text += "error: " + what + "\n";
   for (const std::string& what : alive_) text += "never freed: " + what + "\n";
   return text;

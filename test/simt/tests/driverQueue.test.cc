@@ -44,7 +44,8 @@ TEST("driver queue: what a piece waits for runs before it, in every order and wi
   for (uint64_t seed = 0; seed < 64; ++seed) {
     Lanes l(Order::random, seed);
     Point last;
-    for (const char letter : std::string("abcdef")) last = l.push((letter - 'a') % 3, letter, letter == 'e' ? std::vector{last} : std::vector<Point>{});
+    for (const char letter : std::string("abcdef"))
+      last = l.push((letter - 'a') % 3, letter, letter == 'e' ? std::vector{last} : std::vector<Point>{});
     l.queue.wait(l.queue.ends());
     const auto at = [&](char letter) { return l.log.find(letter); };
     CHECK(l.log.size() == 6 && at('a') < at('d') && at('b') < at('e') && at('c') < at('f') && at('d') < at('e'));

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -64,10 +65,11 @@ class Session {
   }
 
   CUfunction kernel(const char* name) {
+    if (functions.count(name)) return functions[name];
     if (!module) cuModuleLoadData(&module, kernelImage().data());
     CUfunction f = nullptr;
     if (cuModuleGetFunction(&f, module, name) != CUDA_SUCCESS) lantern::test::failed(__FILE__, __LINE__, std::string("no kernel ") + name);
-    return f;
+    return functions[name] = f;
   }
   CUdeviceptr buffer(size_t bytes) {
     CUdeviceptr p = 0;
@@ -98,6 +100,7 @@ class Session {
   CUcontext context = nullptr;
   CUstream stream = nullptr;
   CUmodule module = nullptr;
+  std::map<std::string, CUfunction> functions;
   std::vector<CUdeviceptr> buffers;
 
  private:
@@ -118,6 +121,8 @@ struct Pinned {
   T* data = nullptr;
   size_t count;
 };
+
+inline std::vector<float> zerosOf(size_t n) { return std::vector<float>(n); }
 
 inline bool reports(const std::string& text) { return std::string(simtReportTable()).find(text) != std::string::npos; }
 
