@@ -55,7 +55,14 @@
       "native/kernels/pooling.cuda.cc",
       "native/kernels/adamw.cuda.cc",
       "native/kernels/gradNorm.cuda.cc",
-      "native/kernels/sampling.cuda.cc"
+      "native/kernels/sampling.cuda.cc",
+      "native/kernels/attention.cuda.cc",
+      "native/kernels/attentionBackward.cuda.cc",
+      "native/kernels/crossEntropy.cuda.cc",
+      "native/kernels/distillHead.cuda.cc",
+      "native/kernels/divergence.cuda.cc",
+      "native/kernels/matmul.cuda.cc",
+      "native/kernels/pagedAttention.cuda.cc"
     ],
     "cuda_device_sources": [
       "native/kernels/elementwise.cu",
@@ -67,7 +74,19 @@
       "native/kernels/pooling.cu",
       "native/kernels/adamw.cu",
       "native/kernels/gradNorm.cu",
-      "native/kernels/sampling.cu"
+      "native/kernels/sampling.cu",
+      "native/kernels/attention.cu",
+      "native/kernels/attentionBackward.cu",
+      "native/kernels/crossEntropy.cu",
+      "native/kernels/distillHead.cu",
+      "native/kernels/distillHeadFloat.cu",
+      "native/kernels/distillHeadMma.cu",
+      "native/kernels/divergence.cu",
+      "native/kernels/matmul.cu",
+      "native/kernels/matmulBackward.cu",
+      "native/kernels/matmulFewRows.cu",
+      "native/kernels/matmulFloat.cu",
+      "native/kernels/pagedAttention.cu"
     ],
     "cuda_flags": ["-std=c++20", "-O3", "-lineinfo", "--expt-relaxed-constexpr", "--no-compress"],
     "cuda_architectures": ["80", "86", "89", "90", "100", "120"],

@@ -19,13 +19,14 @@ LANTERN_DEVICE uint32_t tileOffset(int row, int chunk) {
   return uint32_t(row * kHeadDim * 2 + ((chunk ^ turn) << 4));
 }
 
-// Starts the copies of `count` rows of `headDim` elements into a tile of kRows, zeros beyond; row(i) is the address of row i.
+// Starts the copies of `count` rows of `headDim` elements into a tile of kRows, zeros beyond; row(i) is the address of row i,
+// or null for a row of zeros. The shape's threads take part.
 template <class Shape, int kRows, class F>
-LANTERN_DEVICE void loadTile(uint32_t tile, const bf16* anywhere, int count, int headDim, F&& row) {
+LANTERN_DEVICE void loadTile(uint32_t tile, const bf16* anywhere, int count, int headDim, F&& row, int thread = threadIdx.x) {
   constexpr int kChunks = Shape::kHeadDim / 8, kCopies = kRows * kChunks;
 #pragma unroll 1  // addresses of several copies at once would cost registers that the products need
   for (int i = 0; i < (kCopies + Shape::kThreads - 1) / Shape::kThreads; ++i) {
-    const int copy = threadIdx.x + i * Shape::kThreads, r = copy / kChunks, chunk = copy % kChunks;
+    const int copy = thread + i * Shape::kThreads, r = copy / kChunks, chunk = copy % kChunks;
     if (kCopies % Shape::kThreads != 0 && copy >= kCopies) break;
     const bf16* from = r < count && chunk * 8 < headDim ? row(r) : nullptr;
     copyAsync16(tile + tileOffset<Shape::kHeadDim>(r, chunk), from ? from + chunk * 8 : anywhere, from != nullptr);

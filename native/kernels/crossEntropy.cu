@@ -42,7 +42,7 @@ LANTERN_DEVICE CrossEntropyRow labelRow(const CrossEntropyParams& p, Fault* faul
   T* d = p.dlogits ? static_cast<T*>(p.dlogits) + row * p.classes : nullptr;
   const bool outside = label < 0 || label >= p.classes;
   if (label == p.ignoreIndex || outside) {
-    if (label != p.ignoreIndex && threadIdx.x == 0) report(fault, FaultKind::index, "crossEntropy: label", label, row, p.classes);
+    if (label != p.ignoreIndex && threadIdx.x == 0) report(fault, FaultKind::rowLabel, "crossEntropy", label, row, p.classes);
     const float zeros[kWidth] = {};
     if (d) eachPack(packs, [&](int col) { packs.store(d, col, zeros); });
     return {};

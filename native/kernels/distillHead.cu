@@ -19,7 +19,7 @@ LANTERN_DEVICE void select(const HeadTask& t, Fault* fault) {
     const int64_t token = begin + threadIdx.x;
     const bool counts = token < p.tokens && hasLabel(p, token);
     if (token < p.tokens && !counts && p.labels[token] != p.ignoreIndex)
-      report(fault, FaultKind::index, "distillHead: label", p.labels[token], token, p.vocab);
+      report(fault, FaultKind::tokenLabel, "distillHead", p.labels[token], token, p.vocab);
     const Prefix<int> at = blockPrefix(int(counts), scratch);
     if (counts) t.rows[found + at.before] = int32_t(token);
     found += at.all;

@@ -89,8 +89,8 @@ class Head {
 }  // namespace
 
 Status distillHead(const DistillHeadParams& p, Context& c) {
-  const bool floats = p.hiddenDtype <= kBfloat16 && p.weightDtype <= kBfloat16 && p.teacherHiddenDtype <= kBfloat16 && p.teacherWeightDtype <= kBfloat16;
-  if (!floats) return unknownDType();
+  for (const int64_t dtype : {p.hiddenDtype, p.weightDtype, p.teacherHiddenDtype, p.teacherWeightDtype})
+    if (dtype != kFloat32 && dtype != kBfloat16) return unknownDType();
   return Head(p, c).run();
 }
 

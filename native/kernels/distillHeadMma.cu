@@ -89,9 +89,10 @@ LANTERN_DEVICE void hiddenGradient(const HeadTask& t, int first, int colTiles) {
   const int rows = min(kMmaRows, chunkCount(t, first) - int(row0));
   if (rows <= 0) return;
   const int64_t begin = int64_t(blockIdx.y) * t.sliceRows;
+  const int depth = int(min(int64_t(t.sliceRows), t.p.vocab - begin));
   TileProduct<Shape, true, false, kAligned> product;
   product.add(sharedAddress(memory), {dlogitsOf(t) + row0 * 2 * t.ld + begin, 2 * t.ld, rows},
-              {static_cast<const bf16*>(t.p.weight) + begin * size + col0, size, int(size - col0)}, int(min(int64_t(t.sliceRows), t.p.vocab - begin)));
+              {static_cast<const bf16*>(t.p.weight) + begin * size + col0, size, int(size - col0)}, depth);
   float* partial = t.partial + (int64_t(blockIdx.y) * t.chunkRows + row0) * size + col0;
   const int width = int(size - col0);
   product.eachPair([&](int row, int col, float& x0, float& x1) {

@@ -70,7 +70,8 @@ inline HeadTask headTask(const DistillHeadParams& p, int multiprocessors) {
   t.scalars = divergenceScalars(p.temperature, p.beta);
   t.ld = ceilDiv(t.columns, 4) * 4;
   t.tiles = int32_t(ceilDiv(t.columns, kTileCols));
-  const int64_t inMemory = kPlaneBytes / (t.ld * 4 * (t.teacher ? 2 : 1)) / kMmaRows * kMmaRows, most = std::clamp<int64_t>(inMemory, kMmaRows, kMostRows);
+  const int64_t inMemory = kPlaneBytes / (t.ld * 4 * (t.teacher ? 2 : 1)) / kMmaRows * kMmaRows;
+  const int64_t most = std::clamp<int64_t>(inMemory, kMmaRows, kMostRows);
   const int64_t tokens = std::max<int64_t>(1, p.tokens), even = ceilDiv(tokens, ceilDiv(tokens, most));
   t.chunkRows = int32_t(std::min(tokens, ceilDiv(even, kMmaRows) * kMmaRows));
   const int64_t tiles = ceilDiv(t.chunkRows, kMmaRows) * ceilDiv(p.hiddenSize, kTileCols);

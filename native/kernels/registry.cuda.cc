@@ -5,13 +5,10 @@
 
 namespace lantern::cuda {
 
-#define LANTERN_DECLARE(name, Params) __attribute__((weak)) Status name(const Params&, Context&);
+#define LANTERN_DECLARE(name, Params) Status name(const Params&, Context&);
 LANTERN_KERNELS(LANTERN_DECLARE)
 
-#define LANTERN_ENTRY(name, Params)               \
-  {#name, [](const void* p, Context& c) -> Status { \
-     if (!name) return Status::error(Code::device, #name " is not there yet"); \
-     return name(*static_cast<const Params*>(p), c); }},
+#define LANTERN_ENTRY(name, Params) {#name, [](const void* p, Context& c) { return name(*static_cast<const Params*>(p), c); }},
 const KernelEntry kKernels[] = {LANTERN_KERNELS(LANTERN_ENTRY)};
 
 }  // namespace lantern::cuda

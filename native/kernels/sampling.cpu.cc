@@ -214,6 +214,13 @@ int64_t collectMass(float top, const Settings& t, double target, Scratch& s) {
   }
 }
 
+// The n candidates that are left, back in the order of ids: those of all columns that rank no later than the last of them.
+int64_t inOrder(int64_t n, Scratch& s) {
+  const Candidate last = *std::max_element(s.candidates, s.candidates + n, ranksBefore);
+  Candidate* end = s.candidates + collect(last.z, s);
+  return std::remove_if(s.candidates, end, [&](const Candidate& c) { return ranksBefore(last, c); }) - s.candidates;
+}
+
 int32_t drawTruncated(float top, const Settings& t, double u, int64_t limit, Scratch& s) {
   const float scale = 1 / t.temperature;
   int64_t n;
@@ -226,9 +233,8 @@ int32_t drawTruncated(float top, const Settings& t, double u, int64_t limit, Scr
     n = collectMass(top, t, t.topP * total, s);
   }
   if (t.topP < 1) n = keepMass(s.candidates, n, t.topP * total);
-  double mass = 0;
-  for (int64_t i = 0; i < n; ++i) mass += s.candidates[i].weight;
-  double left = u * mass;
+  n = inOrder(n, s);
+  double left = u * weigh(s.candidates, n, top, scale);
   int32_t chosen = s.candidates[0].id;
   for (int64_t i = 0; i < n; ++i) {
     if (!(s.candidates[i].weight > 0)) continue;

@@ -6,7 +6,7 @@
 //   3. temperature T: p = softmax(z / T)
 //   4. top-k: the k largest stay, and p is normalised again (0: all)
 //   5. top-p (Holtzman et al. 2020, arXiv 1904.09751): the fewest largest that together reach topP stay (1: all); always at least one
-//   6. the draw: u from Philox(seed; sequence, step), inverse of the cumulative sum over what stayed
+//   6. the draw: u from Philox(seed; sequence, step), inverse of the cumulative sum over what stayed, by id
 //
 // A temperature below 1e-5 is greedy. Equal logits rank by id, the lower first: greedy, top-k and top-p cut there.
 // The log probability is the model's own: log softmax of the row as it came (below `limit`, without 2 to 5).

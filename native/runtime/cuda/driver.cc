@@ -26,7 +26,7 @@ struct Lookup {
 
 std::string open(Driver& d, int required) {
   void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);  // stays open: the driver does not survive being unloaded
-  if (!library) return std::string("there is no NVIDIA driver (") + dlerror() + "); install one";
+  if (!library) return std::string("there is no NVIDIA driver that loads (") + dlerror() + "); install one";
   const auto getVersion = reinterpret_cast<CUresult (*)(int*)>(dlsym(library, "cuDriverGetVersion"));
   if (!getVersion || getVersion(&d.version) != CUDA_SUCCESS) return std::string(kLibrary) + " does not tell its version; install the NVIDIA driver again";
   if (d.version < required)

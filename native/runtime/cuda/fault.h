@@ -18,6 +18,8 @@ enum class FaultKind : int32_t {
   context,        // a: the sequence, b: its context, in the upper 32 bits, and its queries; limit: the blocks of its table
   cacheBlock,     // a: the block, b: the sequence, limit: the blocks of the cache
   cacheSlot,      // a: the slot, b: its token, limit: the slots of the cache
+  rowLabel,       // a: the label, b: its row, limit: the classes
+  tokenLabel,     // a: the label, b: its token, limit: the vocabulary
 };
 
 struct Fault {
