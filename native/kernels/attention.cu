@@ -45,7 +45,8 @@ struct SimtRows : Window {
   int64_t head, kvHead, start;
   int first, rows, from, to;
 
-  LANTERN_DEVICE SimtRows(const AttentionParams& p, bool vectors, const RowBlock& b, int64_t h) : Window(b.length, p.windowLeft, p.windowRight), p(p) {
+  LANTERN_DEVICE SimtRows(const AttentionParams& p, bool vectors, const RowBlock& b, int64_t h)
+      : Window(b.length, p.windowLeft, p.windowRight), p(p) {
     const int dtype = int(p.dtype);
     q = {p.q, dtype, vectors}, k = {p.k, dtype, vectors}, v = {p.v, dtype, vectors}, o = {p.out, dtype, vectors};
     head = h, kvHead = h / (p.heads / p.kvHeads), start = b.start, first = b.first, rows = b.count;

@@ -1,8 +1,9 @@
 // Attention without tensor cores: float32 throughout, any headDim up to the shape's, any alignment, elements of either dtype.
 //
 // The 256 threads form a square of 16 x 16: thread (x, y) has the rows y * M .. y * M + M - 1 of the block and the streamed rows x, x + 16, ...
-// (M = kRows / 16), and of the results those rows' columns 4 x .. 4 x + 3 of every 64. Rows in shared memory are padded by 16 bytes, so that eight neighbouring
-// rows' pieces cover all banks. A thread's weights pass to the other threads of its rows, all in its own warp, through shared memory.
+// (M = kRows / 16), and of the results those rows' columns 4 x .. 4 x + 3 of every 64. Rows in shared memory are padded by 16 bytes, so that
+// eight neighbouring rows' pieces cover all banks. A thread's weights pass to the other threads of its rows, all in its own warp, through
+// shared memory.
 #pragma once
 #include "attentionRows.cuh"
 #include "attentionShape.h"
@@ -82,8 +83,8 @@ LANTERN_DEVICE void simtRowProducts(float (&s)[Shape::kRows / 16][Shape::kStream
 
 // o[i][c][e] += sum over streamed rows j of p[row i][j] * b[j][64 c + 4 x + e]. The weights go through `memory`, the warp's own rows of it.
 template <class Shape>
-LANTERN_DEVICE void simtColumnProducts(float (&o)[Shape::kRows / 16][Shape::kHeadDim / 64][4], const float (&p)[Shape::kRows / 16][Shape::kStreamed / 16],
-                                       const float* b, float* memory) {
+LANTERN_DEVICE void simtColumnProducts(float (&o)[Shape::kRows / 16][Shape::kHeadDim / 64][4],
+                                       const float (&p)[Shape::kRows / 16][Shape::kStreamed / 16], const float* b, float* memory) {
   constexpr int M = Shape::kRows / 16, N = Shape::kStreamed / 16;
   float* mine = memory + simtY() * M * Shape::kWeightFloats;
   __syncwarp();

@@ -97,7 +97,8 @@ LANTERN_DEVICE int fragmentCol(int j) { return j * 8 + int(threadIdx.x) % 4 * 2;
 
 // Columns base .. base + kStreamed that row i does not see become `masked`. low and high ascend with the row.
 template <class Shape, class Sees>
-LANTERN_DEVICE void maskTile(float (&s)[Shape::kRowTiles][Shape::kStreamed / 8][4], int firstRow, int lastRow, int base, const Sees& sees, float masked) {
+LANTERN_DEVICE void maskTile(float (&s)[Shape::kRowTiles][Shape::kStreamed / 8][4], int firstRow, int lastRow, int base, const Sees& sees,
+                             float masked) {
   if (base >= sees.low(lastRow) && base + Shape::kStreamed <= sees.high(firstRow)) return;
 #pragma unroll
   for (int i = 0; i < Shape::kRowTiles; ++i)
@@ -128,7 +129,8 @@ LANTERN_DEVICE void storeRows(uint32_t tile, const float (&o)[Shape::kRowTiles][
 #pragma unroll
       for (int j = 0; j < kChunks; ++j) {
         const uint32_t pair = packPair(o[i][j][2 * h] * f, o[i][j][2 * h + 1] * f);
-        asm volatile("st.shared.b32 [%0], %1;" ::"r"(tile + tileOffset<kHeadDim>(firstRow + fragmentRow(i, h), j) + lane % 4 * 4), "r"(pair) : "memory");
+        const uint32_t to = tile + tileOffset<kHeadDim>(firstRow + fragmentRow(i, h), j) + lane % 4 * 4;
+        asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(pair) : "memory");
       }
     }
   __syncwarp();

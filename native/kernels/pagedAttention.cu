@@ -63,6 +63,11 @@ struct Piece {
 };
 
 // ---- tensor cores ----
+// In one access: split in two, the pairs of neighbouring threads would share banks.
+LANTERN_DEVICE void storePair(uint32_t address, float x, float y) {
+  asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(address), "f"(x), "f"(y) : "memory");
+}
+
 template <class Shape>
 LANTERN_DEVICE void decodeMma(const PagedAttentionParams& p, const PagedPlan& plan, Fault* fault, unsigned char* memory) {
   using Warp = typename Shape::Warp;
@@ -127,10 +132,11 @@ LANTERN_DEVICE void decodeMma(const PagedAttentionParams& p, const PagedPlan& pl
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = fragmentRow(0, h);
+    const uint32_t to = sharedAddress(sums + (warp * kDecodeRows + row) * Shape::kSumFloats + fragmentCol(0));
     if (lane % 4 == 0) tops[warp][row] = softmax.top[0][h], totals[warp][row] = softmax.total[0][h];
 #pragma unroll
     for (int j = 0; j < Shape::kHeadDim / 8; ++j)
-      storePack<2>(sums + (warp * kDecodeRows + row) * Shape::kSumFloats + fragmentCol(j), {softmax.out[0][j][2 * h], softmax.out[0][j][2 * h + 1]});
+      storePair(to + j * 32, softmax.out[0][j][2 * h], softmax.out[0][j][2 * h + 1]);
   }
   __syncthreads();
   for (int i = threadIdx.x; i < piece.rows * (headDim / 4); i += Shape::kThreads) {
@@ -243,7 +249,8 @@ LANTERN_DEVICE void prefillSimt(const PagedAttentionParams& p, const PagedPlan& 
   const RowBlock b = manyRows(p, plan, Shape::kRows, sequence);
   const Sequence s(p, sequence, blockIdx.y, fault);
   if (b.count <= 0 || !s.good) return;
-  attendSimt<Shape>(PagedElements<Shape>(s, nullptr, plan, vectors, b.first, b.count), int(p.headDim), float(p.scale), reinterpret_cast<float*>(memory));
+  attendSimt<Shape>(PagedElements<Shape>(s, nullptr, plan, vectors, b.first, b.count), int(p.headDim), float(p.scale),
+                    reinterpret_cast<float*>(memory));
 }
 
 }  // namespace

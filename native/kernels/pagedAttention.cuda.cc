@@ -29,8 +29,8 @@ Status launchSteps(const PagedAttentionParams& p, Context& c, const PagedPlan& p
                    unsigned prefillThreads, const auto&... args) {
   const unsigned kvHeads = unsigned(p.kvHeads), sequences = unsigned(p.sequences);
   const auto entry = [&](const char* step, int headDim) { return std::string("pagedAttention_") + step + kind + std::to_string(headDim); };
-  LANTERN_TRY(c.launch(entry("decode", Decode::kHeadDim).c_str(), {unsigned(plan.pieces), kvHeads * unsigned(plan.rowTiles), sequences}, decodeThreads,
-                       decodeBytes, p, plan, args..., c.fault()));
+  const Dim pieces{unsigned(plan.pieces), kvHeads * unsigned(plan.rowTiles), sequences};
+  LANTERN_TRY(c.launch(entry("decode", Decode::kHeadDim).c_str(), pieces, decodeThreads, decodeBytes, p, plan, args..., c.fault()));
   if (!p.cuSeqlens) return Status::fine();  // one token each: few rows
   const Dim tiles{unsigned(p.tokens * (p.heads / p.kvHeads) / Prefill::kRows + p.sequences), kvHeads};
   return c.launch(entry("prefill", Prefill::kHeadDim).c_str(), tiles, prefillThreads, Prefill::kForwardBytes, p, plan, args..., c.fault());
@@ -43,7 +43,8 @@ Status launchSimt(const PagedAttentionParams& p, Context& c, const PagedPlan& pl
 
 Status attend(const PagedAttentionParams& p, Context& c, const PagedPlan& plan) {
   const auto multiples = [&](int64_t n) {
-    return allMultiples({p.q, p.out}, {p.qStride, p.headDim}, n, elementBytes(p.dtype)) && allMultiples({p.kCache, p.vCache}, {}, n, elementBytes(p.cacheDtype));
+    return allMultiples({p.q, p.out}, {p.qStride, p.headDim}, n, elementBytes(p.dtype)) &&
+           allMultiples({p.kCache, p.vCache}, {}, n, elementBytes(p.cacheDtype));
   };
   if (p.dtype == kBfloat16 && p.cacheDtype == kBfloat16 && p.headDim <= 128 && multiples(8)) {
     return forMmaShape<DecodeShape>(p.headDim, [&](auto decode) {
