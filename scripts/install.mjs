@@ -2,7 +2,8 @@
 //
 //   LANTERN_BUILD=cmake | gyp   this builder and no other (default: cmake-js, and node-gyp when that is not possible or fails)
 //   LANTERN_BUILD=skip          no build at all
-//   CXX, PYTHON                 another compiler, another Python
+//   CXX, PYTHON, NVCC           another compiler, another Python, another CUDA compiler
+//   LANTERN_CUDA=off            no CUDA kernels even where there is an nvcc
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -10,7 +11,7 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { report, toolchain } from './toolchain.mjs'
+import { findNvcc, report, toolchain } from './toolchain.mjs'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const build = path.join(root, 'build')
@@ -26,13 +27,14 @@ function hashSources() {
   const files = readdirSync(path.join(root, 'native'), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => path.join(entry.parentPath, entry.name))
-  for (const file of [...files.sort(), path.join(root, 'CMakeLists.txt'), path.join(root, 'binding.gyp')])
+  const builders = ['CMakeLists.txt', 'binding.gyp', 'scripts/fatbin.mjs'].map((file) => path.join(root, file))
+  for (const file of [...files.sort(), ...builders])
     hash
       .update(`${path.relative(root, file)}\0`)
       .update(readFileSync(file))
       .update('\0')
   for (const name of ['node-addon-api', 'node-api-headers']) hash.update(require(`${name}/package.json`).version)
-  return hash.update(`${process.platform} ${process.arch}`).digest('hex')
+  return hash.update(`${process.platform} ${process.arch} ${findNvcc().found}`).digest('hex')
 }
 
 const hashAddon = () => createHash('sha256').update(readFileSync(addon)).digest('hex')
@@ -141,7 +143,9 @@ function main() {
     )
     if (!builders[builder]({ CXX: tools.compiler.path, PYTHON: tools.python.path }) || !loads()) continue
     writeFileSync(stampFile, `${JSON.stringify({ builder, sources, addon: hashAddon() })}\n`)
-    return console.log(`lantern-node: built in ${((Date.now() - begun) / 1000).toFixed(0)} s`)
+    const { path: nvcc, found } = findNvcc()
+    const kernels = nvcc ? 'CPU and CUDA kernels' : `CPU kernels only (nvcc ${found})`
+    return console.log(`lantern-node: ${kernels}, built in ${((Date.now() - begun) / 1000).toFixed(0)} s`)
   }
   fail(
     tools,

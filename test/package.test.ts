@@ -6,16 +6,20 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { addon } from '../lib/tensor/native.js'
+// @ts-expect-error plain JavaScript, for npm to run at install
+import { findNvcc } from '../scripts/toolchain.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(path.join(root, file), 'utf8')
 const manifest = JSON.parse(read('native/sources.gypi')) as { variables: Record<string, string[]> }
 
 test('the manifest names every source file there is, once', () => {
-  const { runtime_sources, addon_sources, cpu_kernel_sources } = manifest.variables
-  const named = [...runtime_sources!, ...addon_sources!, ...cpu_kernel_sources!]
+  const { runtime_sources, addon_sources, cpu_kernel_sources, cuda_kernel_sources, cuda_device_sources } =
+    manifest.variables
+  const hosts = [...runtime_sources!, ...addon_sources!, ...cpu_kernel_sources!, ...cuda_kernel_sources!]
+  const named = [...hosts, ...cuda_device_sources!]
   const present = readdirSync(path.join(root, 'native'), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.cc'))
+    .filter((file) => /\.(cc|cu)$/.test(file))
     .map((file) => `native/${file.split(path.sep).join('/')}`)
   expect(named.sort()).toEqual(present.sort())
 })
@@ -40,6 +44,8 @@ function smallPackage() {
     runtime_sources: ['native/runtime.cc'],
     addon_sources: ['native/addon.cc'],
     cpu_kernel_sources: ['native/kernel.cc'],
+    cuda_kernel_sources: [],
+    cuda_device_sources: ['native/gpu.cu'],
   }
   writeFileSync(
     path.join(folder, 'native/sources.gypi'),
@@ -49,17 +55,26 @@ function smallPackage() {
     path.join(folder, 'native/kernel.cc'),
     'namespace LANTERN_ISA { extern const int lanes = sizeof(int) * __BIGGEST_ALIGNMENT__; }\n',
   )
+  writeFileSync(path.join(folder, 'native/gpu.cu'), 'extern "C" __global__ void gpu_nothing() {}\n')
   writeFileSync(path.join(folder, 'native/runtime.cc'), 'int answer() { return 42; }\n')
   writeFileSync(
     path.join(folder, 'native/addon.cc'),
     `#include <napi.h>
 int answer();
 namespace portable { extern const int lanes; }
+struct Embedded { const char* stem; const void* image; long long toolkit; };
+#ifdef LANTERN_CUDA
+extern "C" __attribute__((visibility("hidden"))) const Embedded __start_lanternFatbins[], __stop_lanternFatbins[];
+#endif
 static Napi::Value describe(const Napi::CallbackInfo& info) {
   Napi::Object o = Napi::Object::New(info.Env());
   o.Set("builder", LANTERN_BUILDER);
   o.Set("answer", answer());
   o.Set("lanes", portable::lanes);
+#ifdef LANTERN_CUDA
+  o.Set("module", __start_lanternFatbins[0].stem);
+  o.Set("modules", double(__stop_lanternFatbins - __start_lanternFatbins));
+#endif
   return o;
 }
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -95,6 +110,9 @@ function pathWith(folder: string, programs: string[]) {
   return bin
 }
 
+/** What the small addon tells of its CUDA kernels: that of its one file, where this machine has an nvcc. */
+const withCuda = findNvcc().path ? { module: 'gpu', modules: 1 } : {}
+
 const described = (folder: string) =>
   JSON.parse(
     spawnSync(process.execPath, ['-p', `JSON.stringify(require('${folder}/build/Release/lantern.node').describe())`], {
@@ -106,15 +124,23 @@ describe('the install script', () => {
   test('builds offline with either builder, and again only when the sources change', { timeout: 300_000 }, () => {
     const folder = smallPackage()
     expect(install(folder)).toMatchObject({ status: 0, error: '' })
-    expect(described(folder)).toMatchObject({ builder: 'cmake-js', answer: 42 })
+    expect(described(folder)).toMatchObject({ builder: 'cmake-js', answer: 42, ...withCuda })
     expect(install(folder).out).toContain('up to date')
 
     writeFileSync(path.join(folder, 'native/runtime.cc'), 'int answer() { return 43; }\n')
     expect(install(folder, { LANTERN_BUILD: 'gyp' })).toMatchObject({ status: 0, error: '' })
-    expect(described(folder)).toMatchObject({ builder: 'node-gyp', answer: 43 })
+    expect(described(folder)).toMatchObject({ builder: 'node-gyp', answer: 43, ...withCuda })
     expect(install(folder).out).toContain('up to date')
     expect(install(folder, { LANTERN_BUILD: 'cmake' }).out).toContain('cmake-js')
     expect(described(folder)).toMatchObject({ builder: 'cmake-js', answer: 43 })
+  })
+
+  test('without nvcc, or when it is not wanted, there are no CUDA kernels', { timeout: 300_000 }, () => {
+    for (const builder of ['cmake', 'gyp']) {
+      const folder = smallPackage()
+      expect(install(folder, { LANTERN_CUDA: 'off', LANTERN_BUILD: builder })).toMatchObject({ status: 0, error: '' })
+      expect(described(folder)).not.toHaveProperty('module')
+    }
   })
 
   test('a compiler error is shown with its place and the way to try again', { timeout: 300_000 }, () => {
@@ -155,9 +181,9 @@ test('what the package ships is what its install needs', () => {
     files: string[]
     dependencies: Record<string, string>
   }
-  expect(files).toEqual(
-    expect.arrayContaining(['native', 'binding.gyp', 'CMakeLists.txt', 'scripts/install.mjs', 'scripts/toolchain.mjs']),
-  )
+  const scripts = ['scripts/install.mjs', 'scripts/toolchain.mjs', 'scripts/fatbin.mjs']
+  expect(files).toEqual(expect.arrayContaining(['native', 'binding.gyp', 'CMakeLists.txt', ...scripts]))
+  expect(files.filter((file) => /^(test|scripts)\/?$/.test(file))).toEqual([])
   expect(Object.keys(dependencies)).toEqual(
     expect.arrayContaining(['cmake-js', 'node-gyp', 'node-addon-api', 'node-api-headers']),
   )

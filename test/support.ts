@@ -1,10 +1,19 @@
 import { afterAll } from 'vitest'
-import { Device, type DeviceOptions } from '../lib/tensor/device.js'
+import { Device, type DeviceKind, type DeviceOptions } from '../lib/tensor/device.js'
 import { narrow, widen } from '../lib/tensor/tensor.js'
 
-/** A device whose fresh memory is NaN, closed after the file's tests. */
+/** What the tests that hold on every device run on: LANTERN_TEST_DEVICE, `cpu` if it is not set. */
+export const TEST_DEVICE = (process.env.LANTERN_TEST_DEVICE || 'cpu') as DeviceKind
+
+/** Whether the GPU is the PTX machine: it tells fresh memory from written by itself, and is slow. */
+export const SIMULATED = TEST_DEVICE !== 'cpu' && /simulated/i.test(Device.describe().cuda.gpus[0]?.name ?? '')
+
+/** A device of the kind that is tested. The caller closes it. */
+export const openTestDevice = (options: DeviceOptions = {}): Device => Device.open(TEST_DEVICE, options)
+
+/** A device of the kind that is tested, whose fresh memory is NaN, closed after the file's tests. */
 export function testDevice(options: DeviceOptions = {}): Device {
-  const device = Device.open('cpu', { poison: true, ...options })
+  const device = openTestDevice({ poison: !SIMULATED, ...options })
   afterAll(() => device.close())
   return device
 }

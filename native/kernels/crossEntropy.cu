@@ -134,14 +134,14 @@ using namespace lantern;
 using namespace lantern::cuda;
 
 #define LANTERN_CROSS_ENTROPY_LABELS(suffix, T)                                                                            \
-  extern "C" __global__ void __launch_bounds__(kCrossEntropyThreads) crossEntropy_labels##suffix(                          \
+  extern "C" __global__ void __launch_bounds__(kCrossEntropyThreads, 2) crossEntropy_labels##suffix(                          \
       const __grid_constant__ CrossEntropyParams p, Fault* fault, int wide, CrossEntropyRow* rows) {                       \
     __shared__ RowScratch scratch;                                                                                         \
     const CrossEntropyRow row = labelRow<T>(p, fault, wide, scratch);                                                      \
     if (threadIdx.x == 0) rows[blockIdx.x] = row;                                                                          \
   }
 #define LANTERN_CROSS_ENTROPY_TARGETS(suffix, T, Q)                                                                        \
-  extern "C" __global__ void __launch_bounds__(kCrossEntropyThreads)                                                       \
+  extern "C" __global__ void __launch_bounds__(kCrossEntropyThreads, 2)                                                       \
       crossEntropy_targets##suffix(const __grid_constant__ CrossEntropyParams p, int wide, CrossEntropyRow* rows) {        \
     __shared__ RowScratch scratch;                                                                                         \
     const CrossEntropyRow row = targetRow<T, Q>(p, wide, scratch);                                                         \

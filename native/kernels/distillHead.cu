@@ -252,7 +252,7 @@ extern "C" __global__ void __launch_bounds__(kHeadTotalThreads) distillHead_tota
   extern "C" __global__ void __launch_bounds__(kMoveThreads) distillHead_scatter##suffix(const __grid_constant__ HeadTask t, int first) { \
     scatterRow<H>(t, first);                                                                                                      \
   }                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(kHeadThreads) distillHead_rows##suffix(const __grid_constant__ HeadTask t, int first) {    \
+  extern "C" __global__ void __launch_bounds__(kHeadThreads, 2) distillHead_rows##suffix(const __grid_constant__ HeadTask t, int first) {    \
     __shared__ RowScratch scratch;                                                                                                \
     headRow<H>(t, first, scratch);                                                                                                \
   }

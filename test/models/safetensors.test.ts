@@ -78,7 +78,7 @@ describe('openSafetensors', () => {
       using file = openSafetensors(device, fileOf(header + padding, bytesOf(values)))
       const before = device.memory().live
       using tensor = file.tensor('x')
-      expect(device.memory().live > before).toBe(copies)
+      expect(device.memory().live > before).toBe(copies || !device.readsHostMemory)
       expect(await tensor.floats()).toEqual(values)
     }
   })
@@ -113,7 +113,7 @@ describe('openSafetensors', () => {
     x.dispose()
     expect(await view.floats()).toEqual(new Float32Array([2]))
     expect(await y.floats()).toEqual(new Float32Array([3]))
-    if (existsSync('/proc/self/maps')) expect(await mapped()).toBe(true)
+    if (existsSync('/proc/self/maps')) expect(await mapped()).toBe(device.readsHostMemory)
     view.dispose()
     y.dispose()
     if (existsSync('/proc/self/maps')) expect(await mapped()).toBe(false)
@@ -201,7 +201,7 @@ describe('writeSafetensors', () => {
     expect(file.metadata).toEqual({ format: 'pt', step: '7' })
     const live = device.memory().live
     for (const name of file.names) file.tensor(name) // of the scope
-    expect(device.memory().live).toBe(live) // all offsets can be read in place
+    if (device.readsHostMemory) expect(device.memory().live).toBe(live) // all offsets can be read in place
   })
 
   it('pads the header so that the data starts at a cache line', async () => {

@@ -4,8 +4,8 @@ import { ArgumentError, DTypeError, ShapeError } from '../../lib/errors.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 import { type AdamWStep, adamw, type ParameterEntry, parameterTable } from '../../lib/ops/adamw.js'
 import { gradNorm } from '../../lib/ops/gradNorm.js'
-import { Device } from '../../lib/tensor/device.js'
-import { normal, relativeError, roundBf16, TOLERANCE, testDevice } from '../support.js'
+import type { Device } from '../../lib/tensor/device.js'
+import { normal, openTestDevice, relativeError, roundBf16, TOLERANCE, testDevice } from '../support.js'
 
 const device = testDevice()
 const FOLDER = new URL('../fixtures/adamw/', import.meta.url)
@@ -132,7 +132,7 @@ describe('over many tensors', () => {
 test('the norm of huge and tiny gradients neither overflows nor vanishes, with the same bits for any number of threads', async () => {
   const norms = []
   for (const threads of [1, 2, 3]) {
-    const d = Device.open('cpu', { threads })
+    const d = openTestDevice({ threads })
     const tables = [1e-25, 1, 1e25].map((std) => {
       const parameter = d.zeros([100001])
       return parameterTable([{ parameter, grad: d.tensor(normal(1, 100001, { std })), m: parameter, v: parameter }])

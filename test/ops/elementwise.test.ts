@@ -114,7 +114,7 @@ test('cast keeps NaN, infinities, zeros and what rounds up to infinity', async (
 test('cast rounds numbers below the smallest normal one, or makes them zero where the instruction does', async () => {
   const x = Float32Array.of(1e-40, -1e-40, 2e-39)
   const y = await cast(device.tensor(x), 'bfloat16').floats()
-  const zero = Device.describe().instructionSet === 'avx512bf16'
+  const zero = device.kind === 'cpu' && Device.describe().instructionSet === 'avx512bf16'
   expect(y).toEqual(zero ? Float32Array.of(0, -0, 0) : roundBf16(x))
 })
 

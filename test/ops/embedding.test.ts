@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { embedding } from '../../lib/ops/embedding.js'
-import { Device } from '../../lib/tensor/device.js'
 import { gradOf, Tape } from '../../lib/tensor/tape.js'
-import { asStored, FLOATS, normal, relativeError, testDevice, uniform } from '../support.js'
+import { asStored, FLOATS, normal, openTestDevice, relativeError, testDevice, uniform } from '../support.js'
 
 const device = testDevice()
 
@@ -54,7 +53,7 @@ test('the gradient has the same bits for any number of threads', async () => {
   const dy = normal(3, 300 * 200)
   const results = []
   for (const threads of [1, 2, 3]) {
-    const d = Device.open('cpu', { threads })
+    const d = openTestDevice({ threads })
     const weight = d.tensor(table, [9, 200])
     weight.requiresGrad = true
     const tape = new Tape(d)
@@ -67,7 +66,7 @@ test('the gradient has the same bits for any number of threads', async () => {
 })
 
 test.each([-1, 5, 2 ** 31 - 1])('id %i outside the table is named with its position', async (id) => {
-  const d = Device.open('cpu')
+  const d = openTestDevice()
   const y = embedding(d.tensor(Int32Array.of(0, 4, id)), d.zeros([5, 3]))
   await expect(y.read()).rejects.toThrow(`id ${id} at position 2 is outside [0, 5)`)
   await d.close()

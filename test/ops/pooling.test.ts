@@ -1,10 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { gatherRows, l2Normalize, lastToken, meanPooling } from '../../lib/ops/pooling.js'
-import { Device } from '../../lib/tensor/device.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import type { Tensor } from '../../lib/tensor/tensor.js'
-import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice, uniform } from '../support.js'
+import { asStored, FLOATS, normal, openTestDevice, relativeError, TOLERANCE, testDevice, uniform } from '../support.js'
 
 const device = testDevice()
 
@@ -146,14 +145,14 @@ test.each([
   [[1, 4], 'cuSeqlens starts at 1, not at 0'],
 ])('cuSeqlens %j fails on the device: %s', async (cu, message) => {
   for (const op of [lastToken, meanPooling]) {
-    const d = Device.open('cpu')
+    const d = openTestDevice()
     await expect(op(d.zeros([4, 5]), d.tensor(Int32Array.from(cu))).read()).rejects.toThrow(message)
     await d.close()
   }
 })
 
 test.each([-1, 4])('row %i out of range is named', async (row) => {
-  const d = Device.open('cpu')
+  const d = openTestDevice()
   await expect(gatherRows(d.zeros([4, 5]), d.tensor(Int32Array.of(0, row))).read()).rejects.toThrow(
     `row ${row} at position 1`,
   )

@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError, ShapeError } from '../../lib/errors.js'
 import { type RowSampling, sample } from '../../lib/ops/sampling.js'
-import { Device } from '../../lib/tensor/device.js'
-import { asStored, FLOATS, normal, testDevice } from '../support.js'
+import { asStored, FLOATS, normal, openTestDevice, testDevice } from '../support.js'
 
 const device = testDevice()
 
@@ -183,7 +182,7 @@ test('a row draws the same whatever else is in the batch and however many thread
   const together = sample(device.tensor(logits, [9, vocab]), { rows })
   const want = Array.from(await together.ids.ints())
   for (const threads of [1, 3]) {
-    const d = Device.open('cpu', { threads })
+    const d = openTestDevice({ threads })
     const alone = []
     for (const [i, row] of rows.entries())
       alone.push(
@@ -255,7 +254,7 @@ describe('errors', () => {
     ['-infinity everywhere', [-Infinity, -Infinity, -Infinity], 'row 1 of the logits is -infinity everywhere'],
   ])('a row of %s is named', async (_, bad, message) => {
     for (const row of [{}, { temperature: 1 }, { temperature: 1, topK: 2 }]) {
-      const d = Device.open('cpu')
+      const d = openTestDevice()
       const drawn = sample(d.tensor([1, 2, 3, ...bad], [2, 3]), { rows: [row, row] })
       await expect(drawn.ids.read()).rejects.toThrow(message)
       await d.close()
@@ -263,7 +262,7 @@ describe('errors', () => {
   })
 
   test.each([-1, 3])('previous id %i outside the vocabulary is named', async (id) => {
-    const d = Device.open('cpu')
+    const d = openTestDevice()
     const drawn = sample(d.zeros([2, 3]), { rows: [{}, { repetitionPenalty: 1.1, previous: [0, id] }] })
     await expect(drawn.ids.read()).rejects.toThrow(`row 1 has the previous id ${id}, outside [0, 3)`)
     await d.close()

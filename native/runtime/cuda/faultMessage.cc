@@ -40,15 +40,6 @@ Status toStatus(const Fault& f) {
                                  : " of the logits is -infinity everywhere; leave at least one token unmasked";
       return Status::error(Code::invalidArgument, what + ": row " + text(f.b) + why);
     }
-    case FaultKind::seqlens:
-      return outside(what + ": cuSeqlens must ascend from 0 to the number of tokens, " + text(f.limit) + "; it ends in " + text(f.a));
-    case FaultKind::context:
-      return outside(what + ": sequence " + text(f.a) + " has a context of " + text(f.b >> 32) + " tokens with " + text(int32_t(f.b)) +
-                     " queries; it must hold the queries and fit " + text(f.limit) + " blocks");
-    case FaultKind::cacheBlock:
-      return outside(what + ": block " + text(f.a) + " of sequence " + text(f.b) + " is outside the cache of " + text(f.limit) + " blocks");
-    case FaultKind::cacheSlot:
-      return outside(what + ": slot " + text(f.a) + " of token " + text(f.b) + " is outside the cache of " + text(f.limit) + " slots");
     case FaultKind::rowLabel:
       return outside(what + ": label " + text(f.a) + " of row " + text(f.b) + " is not one of " + text(f.limit) +
                      " classes; check the labels, or use the ignore index for rows without one");
