@@ -1,6 +1,7 @@
 // What is read from fatbins and cubins, against what ptxas said when it made them; occupancy.
 #include <cmath>
-#include <regex>
+#include <cstring>
+#include <sstream>
 
 #include "driverSupport.h"
 #include "fatbin.h"
@@ -28,19 +29,22 @@ TEST("driver fatbin: registers, shared memory and stack of every kernel on every
   CHECK(fatbin.ptxArchitecture == 80 && fatbin.ptx.find(".target sm_80") != std::string::npos);
   CHECK(fatbin.cubins.size() == 6);
   const std::string log = readFile(DRIVER_KERNELS ".log");
-  const std::regex compiled("Compiling entry function '(\\w+)' for 'sm_(\\d+)'"), stack("(\\d+) bytes stack frame"), used("Used (\\d+) registers"),
-      shared("(\\d+) bytes smem");
   std::istringstream lines(log);
   std::string kernel;
   int architecture = 0, seen = 0, withShared = 0, withStack = 0;
   Resources told;
   for (std::string line; std::getline(lines, line);) {
-    std::smatch m;
-    if (std::regex_search(line, m, compiled)) kernel = m[1], architecture = std::stoi(m[2]), told = {};
-    if (std::regex_search(line, m, stack)) told.stackBytes = uint32_t(std::stoi(m[1]));
-    if (!std::regex_search(line, m, used)) continue;
-    told.registers = uint32_t(std::stoi(m[1]));
-    if (std::regex_search(line, m, shared)) told.staticShared = uint32_t(std::stoi(m[1]));
+    char name[100];
+    const char* compiling = std::strstr(line.c_str(), "Compiling entry function '");
+    if (compiling && std::sscanf(compiling, "%*[^']'%99[^']' for 'sm_%d", name, &architecture) == 2)
+      kernel = name, told = {};
+    unsigned number = 0;
+    if (std::sscanf(line.c_str(), "%u bytes stack frame", &number) == 1) told.stackBytes = number;
+    const char* used = std::strstr(line.c_str(), "Used ");
+    if (!used) continue;
+    std::sscanf(used, "Used %u registers", &told.registers);
+    for (const char* p = used; (p = std::strchr(p, ',')); ++p)
+      if (std::strstr(p, " bytes smem") && std::sscanf(p, ", %u bytes smem", &number) == 1) told.staticShared = number;
     const Cubin* cubin = fatbin.cubinFor(architecture);
     CHECK(cubin && cubin->architecture == architecture && cubin->kernels.count(kernel));
     if (!cubin || !cubin->kernels.count(kernel)) continue;
