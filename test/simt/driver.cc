@@ -1,5 +1,4 @@
-// The driver as a whole: settings, faults, the bookkeeping around every call, what happens when the process ends; and a few functions that
-// are not CUDA, for C++ tests.
+// The driver as a whole: settings, faults, the bookkeeping around every call.
 #include "driver.h"
 
 #include <unistd.h>
@@ -11,35 +10,6 @@ namespace lantern::simt::driver {
 
 thread_local bool inHostFunction = false;
 
-namespace {
-
-constexpr int kFindingsExitCode = 66;
-
-void writeFile(const std::string& path, const std::string& text) {
-  if (std::FILE* f = std::fopen(path.c_str(), "w")) {
-    std::fwrite(text.data(), 1, text.size(), f);
-    std::fclose(f);
-  } else
-    std::fprintf(stderr, "simt: cannot write %s\n", path.c_str());
-}
-
-// What is alive now was not freed by anybody. A process may rely on the driver for that, so it is listed; it is a finding only on demand.
-void atExit() {
-  Driver& driver = Driver::get();
-  for (const auto& context : driver.contexts.all())
-    if (const std::string leaks = context->leaks(); !leaks.empty()) {
-      driver.reports.alive(leaks);
-      if (driver.environment.leaksAreFindings) driver.reports.found("leak", "when the process ended: " + leaks);
-    }
-  driver.writeReport();
-  if (!driver.environment.failOnFindings || driver.reports.findings() == 0) return;
-  std::fprintf(stderr, "simt: the process ends with findings\n%s", driver.reports.table().c_str());
-  std::fflush(nullptr);
-  _exit(kFindingsExitCode);
-}
-
-}  // namespace
-
 Driver& Driver::get() {
   static Driver& driver = *new Driver;
   return driver;
@@ -47,7 +17,7 @@ Driver& Driver::get() {
 
 Driver::Driver() {
   configure(true);
-  std::atexit(atExit);
+  watchExit();
 }
 
 void Driver::configure(bool remakeDevices) {
@@ -96,13 +66,6 @@ std::string Driver::lastError() const {
   return lastError_;
 }
 
-void Driver::writeReport() const {
-  if (environment.report.empty()) return;
-  const std::string path = environment.report + "." + std::to_string(getpid());
-  writeFile(path + ".json", reports.json());
-  writeFile(path + ".txt", reports.table());
-}
-
 CUresult Driver::admit(const char* entry, Stage stage) {
   const uint64_t call = ++counts.calls;
   reports.called(entry);
@@ -129,26 +92,3 @@ CUresult Driver::finish(const char* entry, CUresult result, const std::string& w
 }
 
 }  // namespace lantern::simt::driver
-
-using namespace lantern::simt::driver;
-
-// ---- not CUDA ----
-
-extern "C" __attribute__((visibility("default"))) const char* simtReportJson() {
-  static thread_local std::string text;
-  text = Driver::get().reports.json();
-  return text.c_str();
-}
-extern "C" __attribute__((visibility("default"))) const char* simtReportTable() {
-  static thread_local std::string text;
-  text = Driver::get().reports.table();
-  return text.c_str();
-}
-extern "C" __attribute__((visibility("default"))) const char* simtLastError() {
-  static thread_local std::string text;
-  text = Driver::get().lastError();
-  return text.c_str();
-}
-extern "C" __attribute__((visibility("default"))) uint64_t simtFindings() { return Driver::get().reports.findings(); }
-extern "C" __attribute__((visibility("default"))) void simtClearReport() { Driver::get().reports.clear(); }
-extern "C" __attribute__((visibility("default"))) void simtWriteReport() { Driver::get().writeReport(); }

@@ -260,6 +260,7 @@ class Driver {
   std::string lastError() const;
   void log(const std::string& line) const;
   void writeReport() const;
+  void watchExit();  // once, by the constructor
 
  private:
   Driver();

@@ -195,6 +195,7 @@ static void destroyPrimary(Device& device) {
   if (const auto context = Driver::get().contexts.get(device.primary)) context->destroy();
   Driver::get().contexts.remove(device.primary);
   device.primary = nullptr;
+  Driver::get().writeReport();
 }
 
 CUresult CUDAAPI cuDevicePrimaryCtxRelease(CUdevice ordinal) {

@@ -212,6 +212,40 @@ TEST("driver exit: findings make the exit code of the process, unless they are o
   CHECK(exitCodeOf([] { setenv("LANTERN_SIMT_CHECKS", "rases", 1), cuInit(0); }) == -1);  // a misspelt setting
 }
 
+// The other half of the next test, a program of its own with a driver of its own: opens the driver, says so with a byte, waits for the signal.
+const char* const kChannel = "SIMT_TEST_CHANNEL";
+const bool told = [] {
+  const char* channel = std::getenv(kChannel);
+  if (!channel) return false;
+  cuInit(0);
+  if (write(std::atoi(channel), "", 1) != 1) _exit(1);
+  for (;;) pause();
+}();
+
+TEST("driver exit: a process that is told to end writes its report first") {
+  const std::string prefix = "/tmp/simtReport." + std::to_string(getpid()) + ".";
+  int channel[2];
+  CHECK(pipe(channel) == 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    setenv("LANTERN_SIMT_REPORT", prefix.c_str(), 1);
+    setenv(kChannel, std::to_string(channel[1]).c_str(), 1);
+    execl("/proc/self/exe", "machineTest", nullptr);
+    _exit(1);
+  }
+  close(channel[1]);
+  char ready = 0;
+  CHECK(read(channel[0], &ready, 1) == 1);
+  kill(pid, SIGTERM);
+  int status = 0;
+  waitpid(pid, &status, 0);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+  const std::string file = prefix + "." + std::to_string(pid);
+  CHECK(readFile(file + ".json").find("\"cuInit\":1") != std::string::npos);
+  unlink((file + ".json").c_str()), unlink((file + ".txt").c_str());
+  close(channel[0]);
+}
+
 TEST("driver exit: the report is written under the process's number") {
   const std::string prefix = "/tmp/simtReport." + std::to_string(getpid());
   int writer = 0;
