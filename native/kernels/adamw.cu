@@ -12,25 +12,23 @@ LANTERN_DEVICE bool aligned(const ParameterRow& row) {
 
 LANTERN_DEVICE void updateBlock(const ParameterRow& row, int64_t begin, int64_t end, const AdamwFactors& f, float clip, bool zeroGrad) {
   const bool wide = aligned(row);
-  const float keep = row.decay ? f.keep : 1.f, zeros[4] = {};
+  const float keep = row.decay ? f.keep : 1.f;
   for (int64_t i = begin + 4 * threadIdx.x; i < end; i += 4 * kTableThreads) {
-    float g[4], m[4], v[4], p[4];
-    loadFour(row.grad + i, wide, end - i, g);
-    loadFour(row.m + i, wide, end - i, m);
-    loadFour(row.v + i, wide, end - i, v);
-    loadFour(row.parameter + i, wide, end - i, p);
+    const int64_t left = end - i;
+    const Floats<4> grad = loadFour(row.grad + i, wide, left);
+    Floats<4> m = loadFour(row.m + i, wide, left), v = loadFour(row.v + i, wide, left), p = loadFour(row.parameter + i, wide, left);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      g[k] *= clip;
-      m[k] += f.beta1Rest * (g[k] - m[k]);
-      v[k] = f.beta2 * v[k] + f.beta2Rest * (g[k] * g[k]);
-      p[k] = p[k] * keep - f.stepSize * m[k] / (sqrtf(v[k]) * f.secondScale + f.eps);
+      const float g = grad.x[k] * clip;
+      m.x[k] += f.beta1Rest * (g - m.x[k]);
+      v.x[k] = f.beta2 * v.x[k] + f.beta2Rest * (g * g);
+      p.x[k] = p.x[k] * keep - f.stepSize * m.x[k] / (sqrtf(v.x[k]) * f.secondScale + f.eps);
     }
-    storeFour(row.m + i, wide, end - i, m);
-    storeFour(row.v + i, wide, end - i, v);
-    storeFour(row.parameter + i, wide, end - i, p);
-    if (row.copy) storeFour(static_cast<bf16*>(row.copy) + i, wide, end - i, p);
-    if (zeroGrad) storeFour(row.grad + i, wide, end - i, zeros);
+    storeFour(row.m + i, wide, left, m);
+    storeFour(row.v + i, wide, left, v);
+    storeFour(row.parameter + i, wide, left, p);
+    if (row.copy) storeFour(static_cast<bf16*>(row.copy) + i, wide, left, p);
+    if (zeroGrad) storeFour(row.grad + i, wide, left, Floats<4>{});
   }
 }
 

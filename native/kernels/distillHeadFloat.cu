@@ -5,7 +5,7 @@
 
 namespace lantern::cuda {
 
-constexpr int kDepth = 16, kRun = 2;                  // of the reduction in a stage; stages in a run
+constexpr int kDepth = 16, kRun = 4;                  // of the reduction in a stage; stages in a run
 constexpr int kThreadRows = kFloatRows * kWarp / kFloatThreads, kThreadCols = kTileCols / kWarp;
 static_assert(kThreadRows == 8 && kThreadCols == 4);
 
@@ -78,11 +78,7 @@ struct FloatProduct {
 #pragma unroll
         for (int r = 0; r < kThreadRows; ++r)
 #pragma unroll
-          for (int c = 0; c < kThreadCols; ++c) {
-            const float total = sums[r][c] + run[r][c], back = total - sums[r][c];
-            run[r][c] = (sums[r][c] - (total - back)) + (run[r][c] - back);  // what this rounds away begins the next run
-            sums[r][c] = total;
-          }
+          for (int c = 0; c < kThreadCols; ++c) sums[r][c] += run[r][c], run[r][c] = 0;
       }
       if (i + 1 < stages) a.put(stageA[(i + 1) % 2]), b.put(stageB[(i + 1) % 2]);
       __syncthreads();

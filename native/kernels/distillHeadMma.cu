@@ -62,7 +62,8 @@ template <bool kAligned>
 LANTERN_DEVICE void weightGradient(const HeadTask& t, int first, int colTiles) {
   const int rows = chunkCount(t, first);
   if (rows == 0) return;
-  const int64_t size = t.p.hiddenSize, row0 = int64_t(blockIdx.x) / colTiles * kMmaRows, col0 = int64_t(blockIdx.x) % colTiles * kTileCols;
+  const int64_t size = t.p.hiddenSize;
+  const int row0 = int(blockIdx.x) / colTiles * kMmaRows, col0 = int(blockIdx.x) % colTiles * kTileCols;
   TileProduct<Shape, false, false, kAligned> product;
   product.add(sharedAddress(memory), {dlogitsOf(t) + row0, 2 * t.ld, int(t.p.vocab - row0)},
               {static_cast<const bf16*>(t.x) + col0, size, int(size - col0)}, rows);
@@ -85,13 +86,14 @@ LANTERN_DEVICE void weightGradient(const HeadTask& t, int first, int colTiles) {
 // blockIdx.y: the slice of the vocabulary.
 template <bool kAligned>
 LANTERN_DEVICE void hiddenGradient(const HeadTask& t, int first, int colTiles) {
-  const int64_t size = t.p.hiddenSize, row0 = int64_t(blockIdx.x) / colTiles * kMmaRows, col0 = int64_t(blockIdx.x) % colTiles * kTileCols;
-  const int rows = min(kMmaRows, chunkCount(t, first) - int(row0));
+  const int64_t size = t.p.hiddenSize;
+  const int row0 = int(blockIdx.x) / colTiles * kMmaRows, col0 = int(blockIdx.x) % colTiles * kTileCols;
+  const int rows = min(kMmaRows, chunkCount(t, first) - row0);
   if (rows <= 0) return;
   const int64_t begin = int64_t(blockIdx.y) * t.sliceRows;
   const int depth = int(min(int64_t(t.sliceRows), t.p.vocab - begin));
   TileProduct<Shape, true, false, kAligned> product;
-  product.add(sharedAddress(memory), {dlogitsOf(t) + row0 * 2 * t.ld + begin, 2 * t.ld, rows},
+  product.add(sharedAddress(memory), {dlogitsOf(t) + row0 * (2 * t.ld) + begin, 2 * t.ld, rows},
               {static_cast<const bf16*>(t.p.weight) + begin * size + col0, size, int(size - col0)}, depth);
   float* partial = t.partial + (int64_t(blockIdx.y) * t.chunkRows + row0) * size + col0;
   const int width = int(size - col0);

@@ -141,11 +141,11 @@ using namespace lantern;
 using namespace lantern::cuda;
 
 #define LANTERN_DIVERGENCE(suffix, S, T)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(kDivergenceThreads)                                                            \
+  extern "C" __global__ void __launch_bounds__(kDivergenceThreads, 2)                                                            \
       divergence_resident##suffix(const __grid_constant__ DivergenceParams p, const __grid_constant__ DivergenceTask task) {  \
     forward<true, S, T>(p, task);                                                                                             \
   }                                                                                                                           \
-  extern "C" __global__ void __launch_bounds__(kDivergenceThreads)                                                            \
+  extern "C" __global__ void __launch_bounds__(kDivergenceThreads, 2)                                                            \
       divergence_streamed##suffix(const __grid_constant__ DivergenceParams p, const __grid_constant__ DivergenceTask task) {  \
     forward<false, S, T>(p, task);                                                                                            \
   }                                                                                                                           \

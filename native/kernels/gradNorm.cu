@@ -11,11 +11,8 @@ extern "C" __global__ void __launch_bounds__(kTableThreads, kTableBlocks) gradNo
   eachParameterBlock(static_cast<const ParameterRow*>(p.table), p.tensors, [&](const ParameterRow& row, int64_t begin, int64_t end) {
     const bool aligned = reinterpret_cast<uintptr_t>(row.grad) % 16 == 0;
 #pragma unroll 4
-    for (int64_t i = begin + 4 * threadIdx.x; i < end; i += 4 * kTableThreads) {
-      float g[4];
-      loadFour(row.grad + i, aligned, end - i, g);
-      for (const float x : g) sum += double(x) * double(x);
-    }
+    for (int64_t i = begin + 4 * threadIdx.x; i < end; i += 4 * kTableThreads)
+      for (const float x : loadFour(row.grad + i, aligned, end - i).x) sum += double(x) * double(x);
   });
   sum = blockReduce(sum, Sum{}, scratch);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;

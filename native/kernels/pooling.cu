@@ -58,7 +58,7 @@ LANTERN_DEVICE void meanColumns(const MeanPoolingParams& p, uint32_t tiles, floa
       for (int i = 0; i < kWidth; ++i) sum.x[i] += v.x[i];
     }
   }
-  store(sums + warp * kCols + lane * kWidth, sum);
+  storePack<kWidth>(sums + warp * kCols + lane * kWidth, sum.x);
   __syncthreads();
   const int64_t mine = firstCol + threadIdx.x;
   if (threadIdx.x >= kCols || mine >= p.cols) return;

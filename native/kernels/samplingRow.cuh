@@ -2,7 +2,7 @@
 #pragma once
 #include <cfloat>
 
-#include "common/rowWalk.cuh"
+#include "common/packs.cuh"
 #include "sampling.h"
 #include "samplingShape.h"
 
@@ -59,8 +59,10 @@ struct LogitsRow {
 #pragma unroll
     for (int k = 0; k < Slice<T>::kPacks; ++k) {
       const int64_t col = v.column(k, 0);
-      if (col >= 0 && col + kWidth <= limit) loadPack<kWidth>(logits + col, v.raw[k]);
-      else
+      if (col >= 0 && col + kWidth <= limit) {
+        const Floats<kWidth> pack = load<kWidth>(logits + col);
+        for (int i = 0; i < kWidth; ++i) v.raw[k][i] = pack.x[i];
+      } else
         for (int i = 0; i < kWidth; ++i) v.raw[k][i] = col + i >= 0 && col + i < limit ? toFloat(logits[col + i]) : kMinusInfinity;
     }
 #pragma unroll

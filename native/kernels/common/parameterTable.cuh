@@ -1,6 +1,7 @@
 // Device side of common/parameterTable.h: a fixed grid walks the blocks of all tensors. How many there are only the table in device memory
 // tells, so every block of the grid sums their counts for itself.
 #pragma once
+#include "packs.cuh"
 #include "parameterTable.h"
 #include "scan.cuh"
 
@@ -32,17 +33,19 @@ LANTERN_DEVICE void eachParameterBlock(const ParameterRow* rows, int64_t tensors
 }
 
 // Four neighbours of a float array, of which `left` exist (the others read as 0 and are not written).
-LANTERN_DEVICE void loadFour(const float* p, bool aligned, int64_t left, float (&x)[4]) {
-  if (aligned && left >= 4) return loadPack<4>(p, x);
+LANTERN_DEVICE Floats<4> loadFour(const float* p, bool aligned, int64_t left) {
+  if (aligned && left >= 4) return load<4>(p);
+  Floats<4> v;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = i < left ? p[i] : 0.f;
+  for (int i = 0; i < 4; ++i) v.x[i] = i < left ? p[i] : 0.f;
+  return v;
 }
 template <class T>
-LANTERN_DEVICE void storeFour(T* p, bool aligned, int64_t left, const float (&x)[4]) {
-  if (aligned && left >= 4) return storePack<4>(p, x);
+LANTERN_DEVICE void storeFour(T* p, bool aligned, int64_t left, const Floats<4>& v) {
+  if (aligned && left >= 4) return store(p, v);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    if (i < left) p[i] = fromFloat<T>(x[i]);
+    if (i < left) p[i] = fromFloat<T>(v.x[i]);
 }
 
 }  // namespace lantern::cuda

@@ -1,43 +1,9 @@
 // Device side of common/rowWalk.h.
 #pragma once
-#include "cuda.cuh"
+#include "packs.cuh"
 #include "rowWalk.h"
 
 namespace lantern::cuda {
-
-template <int n>
-struct Floats {
-  float x[n];
-};
-template <int n, class T>
-LANTERN_DEVICE Floats<n> load(const T* p) {
-  Floats<n> v;
-  loadPack<n>(p, v.x);
-  return v;
-}
-template <int n, class T>
-LANTERN_DEVICE void store(T* p, const Floats<n>& v) {
-  storePack<n>(p, v.x);
-}
-
-// As they are in memory.
-template <int n, class T>
-LANTERN_DEVICE Pack<n, T> fetch(const T* p) {
-  return *reinterpret_cast<const Pack<n, T>*>(p);
-}
-template <int n, class T>
-LANTERN_DEVICE void put(T* p, const Pack<n, T>& v) {
-  *reinterpret_cast<Pack<n, T>*>(p) = v;
-}
-template <class Y, int n, class X>
-LANTERN_DEVICE Pack<n, Y> convert(const Pack<n, X>& v) {
-  if constexpr (std::is_same_v<X, Y>) return v;  // bits stay, of NaN too
-  else {
-    Pack<n, Y> y;
-    for (int i = 0; i < n; ++i) y.x[i] = fromFloat<Y>(toFloat(v.x[i]));
-    return y;
-  }
-}
 
 template <int n>
 struct Width {
