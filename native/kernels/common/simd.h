@@ -185,15 +185,16 @@ LANTERN_INLINE vfloat exp(vfloat x) {
   return x < -87.33f ? splat(0.f) : x != x ? x : p;
 }
 
-// ln x for finite x >= the smallest normal number (Cephes logf).
-LANTERN_INLINE vfloat log(vfloat x) {
-  const vint u = asInt(x);
+// ln w for finite w >= the smallest normal number (Cephes logf). `beyond` is w - 1, perhaps more exact than w itself tells: where w needs no
+// scaling the polynomial takes it.
+LANTERN_INLINE vfloat logFrom(vfloat w, vfloat beyond) {
+  const vint u = asInt(w);
   vint e = ((u >> 23) & 0xff) - 127;
   vfloat m = asFloat((u & 0x7fffff) | 0x3f800000);
   const vint big = m > 1.41421356f;
   m = select(big, m * .5f, m);
   e = e - big;  // a true comparison is -1
-  m = m - 1.f;
+  m = select(e == 0, beyond, m - 1.f);
   const vfloat z = m * m, ef = __builtin_convertvector(e, vfloat);
   vfloat p = splat(7.0376836292e-2f);
   p = p * m - 1.1514610310e-1f;
@@ -204,11 +205,11 @@ LANTERN_INLINE vfloat log(vfloat x) {
   p = p * m + 2.0000714765e-1f;
   p = p * m - 2.4999993993e-1f;
   p = p * m + 3.3333331174e-1f;
-  vfloat y = m * z * p;
-  y = y + ef * -2.12194440e-4f;
-  y = y - .5f * z;
-  return m + y + ef * 0.693359375f;
+  return m + (m * z * p + ef * -2.12194440e-4f - .5f * z) + ef * 0.693359375f;
 }
+LANTERN_INLINE vfloat log(vfloat x) { return logFrom(x, x - 1.f); }
+// ln (1 + y) for y > -1, to full relative precision.
+LANTERN_INLINE vfloat log1p(vfloat y) { return logFrom(y + 1.f, y); }
 
 LANTERN_INLINE vfloat sigmoid(vfloat x) { return 1.f / (1.f + exp(-x)); }
 
