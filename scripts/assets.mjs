@@ -9,14 +9,14 @@ const MODELS = {
     '--corpus lists --pairs 10000 --batch 24 --learning-rate 1.5e-3 --hidden 192 --layers 4 --heads 6 --kv-heads 3 --intermediate 512',
     '--pairs 8000 --batch 12 --learning-rate 1.2e-3',
     '--pairs 3500 --batch 24 --learning-rate 1e-3',
-    '--pairs 3000 --batch 24 --learning-rate 1e-3',
+    '--pairs 5000 --batch 24 --learning-rate 1e-3',
   ],
   student: [
     '--corpus lists --pairs 10000 --batch 24 --learning-rate 2e-3 --hidden 128 --layers 4 --heads 4 --kv-heads 2 --intermediate 352' +
       ' --tokenizer runs/assets/teacher-1/tokenizer',
     '--pairs 8000 --batch 12 --learning-rate 1.5e-3',
     '--pairs 3500 --batch 24 --learning-rate 1.2e-3',
-    '--pairs 3000 --batch 24 --learning-rate 1.2e-3',
+    '--pairs 6000 --batch 24 --learning-rate 1.2e-3',
   ],
 }
 

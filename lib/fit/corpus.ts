@@ -1,25 +1,30 @@
 /**
- * What the base models in assets/ are pre-trained on: posts and profiles as plain text, word lists to repeat, facts to look up, and questions about
- * condensed prompts. They teach to copy, to tell what is there from what is not, and the sentence that says so. To explain a whole prompt is not in
+ * What the base models in assets/ are pre-trained on: posts and profiles as plain text, word lists to repeat, facts to look up, verdicts to sum up,
+ * and questions about condensed prompts. They teach to copy, to tell what is there from what is not, and the sentence that says so. To explain a whole prompt is not in
  * it: that is what a teacher is fine-tuned on and a student learns.
  */
 
 import { Random } from '../random.js'
 import { employers } from './catalogue/phrases.js'
 import { type CatalogueEntry, catalogueEntry, certificates, languageLevels, skills } from './catalogue.js'
-import { explainFinding } from './explain.js'
+import { explainFinding, maxRequirements, summarise } from './explain.js'
 import { type SkillFact, spellYears } from './facts.js'
 import type { GeneratedPair } from './generate.js'
-import { type Finding, judgeNamed, type Status } from './rubric.js'
+import { type Finding, judgeNamed, levelOf, type Status } from './rubric.js'
 
 /** A document of the corpus: running text, or a question with its answer. */
 export type CorpusDocument = { text: string } | { user: string; assistant: string }
 
 type Question = { ask: string; answer: string }
 
-/** The documents of one pair: its post or its profile now and then, a list, look-ups, and two sets of questions. Depends on the pair alone. */
+/** The documents of one pair: what there is to read and to look up, and verdicts to sum up. Depends on the pair alone. */
 export function corpusDocuments(pair: GeneratedPair): CorpusDocument[] {
   const random = new Random(`corpus/${pair.id}`)
+  return [...readings(pair, random), summary(pair, random), summary(pair, random)]
+}
+
+/** A pair's post or its profile now and then, a list, look-ups, and two sets of questions. */
+function readings(pair: GeneratedPair, random: Random): CorpusDocument[] {
   const documents: CorpusDocument[] = []
   if (random.chance(0.04)) documents.push({ text: pair.jobText })
   if (random.chance(0.04)) documents.push({ text: pair.profileText })
@@ -40,6 +45,24 @@ export function listDocuments(pair: GeneratedPair): CorpusDocument[] {
     ...some(4, () => shuffled(random)),
     ...some(3, () => lookup(random)),
   ]
+}
+
+/** Verdicts, as they came out or drawn anew, and what follows from them: match, gap and level. */
+function summary({ assessment }: GeneratedPair, random: Random): CorpusDocument {
+  const lean = random.float()
+  const drawn = (): Status => (random.chance(lean) ? 'met' : random.pick(['partly', 'notMet', 'notMet']))
+  const real = random.chance(0.5)
+  const findings = assessment.findings
+    .slice(0, maxRequirements)
+    .map((finding) => (real ? finding : { ...finding, status: drawn() }))
+  const drawnLine = ({ requirement: { short, kind }, status }: Finding) =>
+    `${short}${kind === 'nice' ? ', nice to have' : ''} - ${VERDICT[status]}.`
+  const line = real ? explainFinding : drawnLine
+  const { level } = levelOf(findings.map(({ requirement, status }) => ({ kind: requirement.kind, status })))
+  return {
+    user: `Sum up:\n${findings.map((finding, i) => `${i + 1}. ${line(finding)}`).join('\n')}`,
+    assistant: `${summarise(findings)}\nFit: ${level}`,
+  }
 }
 
 /** A random list of words, and the same list again: nothing but copying predicts it. */
@@ -129,9 +152,11 @@ export const tokenizerPhrases: readonly string[] = [
   ', nice to have',
 ]
 
-/** What a tokenizer is trained on: the documents, and the words of the task that the corpus leaves out. */
+/** What a tokenizer is trained on: what there is to read, and the words of the task itself, those of its sums among them. */
 export function tokenizerTexts(pair: GeneratedPair): string[] {
-  const texts = corpusDocuments(pair).map((d) => ('text' in d ? d.text : `${d.user}\n${d.assistant}`))
+  const texts = readings(pair, new Random(`corpus/${pair.id}`)).map((d) =>
+    'text' in d ? d.text : `${d.user}\n${d.assistant}`,
+  )
   return [...texts, pair.prompt.system, pair.explanation.replace(numbers, '')]
 }
 

@@ -34,8 +34,8 @@ export function explainFinding({ requirement, status, evidence, shortfall }: Fin
   return `${requirement.short}${optional}: ${shown}. ${statusWords[status]}.`
 }
 
-/** Posts name first what matters most, so the first met requirement is the match and the first unmet one the gap. */
-function summarise(findings: readonly Finding[]): string {
+/** The summary sentence. Posts name first what matters most, so the first met requirement is the match and the first unmet one the gap. */
+export function summarise(findings: readonly Finding[]): string {
   const first = (status: Status) => findings.find((entry) => entry.status === status)?.requirement.short
   const match = first('met')
   const gap = first('notMet') ?? first('partly')

@@ -63,29 +63,6 @@ LANTERN_INLINE void expPair(vfloat x, vfloat& e, vfloat& em1) {
   em1 = power * q + (power - 1.f);
 }
 
-// log(1 + y) for y > -1, to full relative precision: where 1 + y needs no scaling the polynomial takes y itself.
-LANTERN_INLINE vfloat log1p(vfloat y) {
-  const vfloat w = y + 1.f;
-  const vint u = asInt(w);
-  vint e = ((u >> 23) & 0xff) - 127;
-  vfloat m = asFloat((u & 0x7fffff) | 0x3f800000);
-  const vint big = m > 1.41421356f;
-  m = select(big, m * .5f, m);
-  e = select(big, e + 1, e);
-  m = select(e == 0, y, m - 1.f);
-  const vfloat z = m * m, ef = toFloats(e);
-  vfloat p = splat(7.0376836292e-2f);
-  p = p * m - 1.1514610310e-1f;
-  p = p * m + 1.1676998740e-1f;
-  p = p * m - 1.2420140846e-1f;
-  p = p * m + 1.4249322787e-1f;
-  p = p * m - 1.6668057665e-1f;
-  p = p * m + 2.0000714765e-1f;
-  p = p * m - 2.4999993993e-1f;
-  p = p * m + 3.3333331174e-1f;
-  return m + (m * z * p + ef * -2.12194440e-4f - .5f * z) + ef * 0.693359375f;
-}
-
 // The constants of one row, or of kLanes rows, one a lane.
 struct RowPair {
   vfloat maxS, maxT, logZS, logZT;  // the maxima, and log sum e^((x - max) / T)

@@ -25,3 +25,5 @@ LANTERN_INLINE vint toInts(vfloat integer) { return asInt(integer + kRounding) -
 LANTERN_INLINE vfloat toFloats(vint v) { return asFloat(v + __float_as_int(kRounding)) - kRounding; }
 
 }  // namespace lantern::cuda
+
+#include "log.h"

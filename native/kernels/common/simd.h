@@ -188,31 +188,8 @@ LANTERN_INLINE vfloat exp(vfloat x) {
   return x < -87.33f ? splat(0.f) : x != x ? x : p;
 }
 
-// ln x for finite x >= the smallest normal number (Cephes logf).
-LANTERN_INLINE vfloat log(vfloat x) {
-  const vint u = asInt(x);
-  vint e = ((u >> 23) & 0xff) - 127;
-  vfloat m = asFloat((u & 0x7fffff) | 0x3f800000);
-  const vint big = m > 1.41421356f;
-  m = select(big, m * .5f, m);
-  e = e - big;  // a true comparison is -1
-  m = m - 1.f;
-  const vfloat z = m * m, ef = __builtin_convertvector(e, vfloat);
-  vfloat p = splat(7.0376836292e-2f);
-  p = p * m - 1.1514610310e-1f;
-  p = p * m + 1.1676998740e-1f;
-  p = p * m - 1.2420140846e-1f;
-  p = p * m + 1.4249322787e-1f;
-  p = p * m - 1.6668057665e-1f;
-  p = p * m + 2.0000714765e-1f;
-  p = p * m - 2.4999993993e-1f;
-  p = p * m + 3.3333331174e-1f;
-  vfloat y = m * z * p;
-  y = y + ef * -2.12194440e-4f;
-  y = y - .5f * z;
-  return m + y + ef * 0.693359375f;
-}
-
 LANTERN_INLINE vfloat sigmoid(vfloat x) { return 1.f / (1.f + exp(-x)); }
 
 }  // namespace lantern::LANTERN_ISA
+
+#include "log.h"
