@@ -28,9 +28,21 @@ void compare(const Cubin& cubin, const Module& module) {
   if (cubin.kernels.size() != module.kernelNames().size()) refuse(CUDA_ERROR_INVALID_IMAGE, "the cubin has kernels that the PTX has not");
 }
 
+// The module's name is what its kernels' names begin with, up to the first underscore.
+std::string nameOf(const std::string& ptx) {
+  constexpr std::string_view kEntry = ".entry ";
+  const size_t p = ptx.find(kEntry);
+  if (p == std::string::npos) return "";
+  const size_t begin = p + kEntry.size();
+  return ptx.substr(begin, ptx.find_first_of("_( ", begin) - begin);
+}
+
 void load(Context& c, CUmodule* handle, const void* image) {
   require(handle && image, "no image, or no place for the module");
-  *handle = static_cast<CUmodule>(Driver::get().modules.add(std::make_shared<LoadedModule>(c, Fatbin::read(image))));
+  Fatbin fatbin = Fatbin::read(image);
+  const auto& replacements = c.environment.replacements;
+  if (const auto r = replacements.find(nameOf(fatbin.ptx)); r != replacements.end()) fatbin.ptx = r->second;
+  *handle = static_cast<CUmodule>(Driver::get().modules.add(std::make_shared<LoadedModule>(c, std::move(fatbin))));
 }
 
 std::shared_ptr<LoadedModule> moduleOf(Context& c, CUmodule handle) {

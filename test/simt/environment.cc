@@ -1,7 +1,9 @@
 #include "environment.h"
 
 #include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <sstream>
 #include <stdexcept>
 
@@ -116,6 +118,16 @@ void readFaults(Environment& e) {
   });
 }
 
+void readReplacements(Environment& e) {
+  eachItem(valueOf("REPLACE"), [&](const std::string& item) {
+    const size_t equals = item.find('=');
+    if (equals == 0 || equals == std::string::npos) refuse("REPLACE", item, "a list of module=file of PTX text");
+    std::ifstream file(item.substr(equals + 1), std::ios::binary);
+    if (!file) refuse("REPLACE", item, "a file that can be read");
+    e.replacements[item.substr(0, equals)] = {std::istreambuf_iterator<char>(file), {}};
+  });
+}
+
 }  // namespace
 
 Environment Environment::read() {
@@ -123,6 +135,7 @@ Environment Environment::read() {
   readSchedule(e);
   readChecks(e);
   readFaults(e);
+  readReplacements(e);
   readNumber("DEVICES", e.devices);
   readNumber("CAPABILITY", e.capability);
   if (const std::string memory = valueOf("MEMORY"); !memory.empty()) e.memory = bytes("MEMORY", memory);

@@ -1,5 +1,6 @@
 // What the LANTERN_SIMT_* environment variables say (README.md lists them). The product knows nothing of them: it opens a driver.
 #pragma once
+#include <map>
 #include <set>
 #include <string>
 
@@ -41,6 +42,7 @@ struct Environment {
   int driverVersion = 13000;
   bool memoryPools = true;
   Faults faults;
+  std::map<std::string, std::string> replacements;  // PTX text to run instead of a module's own, by what its kernels' names begin with
 
   // Throws std::invalid_argument that names the variable: a misspelt option must not turn a check off.
   static Environment read();
