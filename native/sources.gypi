@@ -88,7 +88,7 @@
       "native/kernels/matmulFloat.cu",
       "native/kernels/pagedAttention.cu"
     ],
-    "cuda_flags": ["-std=c++20", "-O3", "-lineinfo", "--expt-relaxed-constexpr", "--no-compress"],
+    "cuda_flags": ["-std=c++20", "-O3", "-lineinfo", "--expt-relaxed-constexpr"],
     "cuda_architectures": ["80", "86", "89", "90", "100", "120"],
     "cpu_flags": ["-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"],
     "avx2_flags": ["-mavx2", "-mfma", "-mf16c", "-mbmi2", "-ffp-contract=fast"],
