@@ -125,8 +125,10 @@ struct Pool {
   Context* context;
   std::mutex mutex;
   uint64_t used = 0, usedHigh = 0, reserved = 0, reservedHigh = 0, threshold = 0, maximum = 0;
+  std::map<const Stream*, uint64_t> coming;  // bytes whose free is enqueued: what comes later on the same stream may have them at once
   int reuse[4] = {0, 1, 1, 1};  // CU_MEMPOOL_ATTR_REUSE_*, by attribute
-  void grow(uint64_t bytes);
+  void grow(uint64_t bytes, const Stream& stream);
+  void come(const Stream& stream, int64_t bytes);
   void trim(uint64_t keep);
 };
 

@@ -3,16 +3,22 @@
 
 namespace lantern::simt::driver {
 
-void Pool::grow(uint64_t bytes) {
+void Pool::grow(uint64_t bytes, const Stream& stream) {
   std::lock_guard lock(mutex);
   if (maximum && used + bytes > maximum) refuse(CUDA_ERROR_OUT_OF_MEMORY, "the pool has a maximum of " + std::to_string(maximum) + " bytes");
   used += bytes;
-  reserved = std::max(reserved, used);
+  reserved = std::max(reserved, used - coming[&stream]);
   usedHigh = std::max(usedHigh, used);
   reservedHigh = std::max(reservedHigh, reserved);
 }
 
-void Pool::trim(uint64_t keep) { reserved = std::max(used, std::min(reserved, keep)); }
+void Pool::come(const Stream& stream, int64_t bytes) {
+  std::lock_guard lock(mutex);
+  coming[&stream] += uint64_t(bytes);
+}
+
+// Memory on its way back may be counted as used and be given out again already.
+void Pool::trim(uint64_t keep) { reserved = std::min(reserved, std::max(used, keep)); }
 
 std::vector<std::shared_ptr<Pool>> Context::pools() const {
   std::vector<std::shared_ptr<Pool>> mine;
@@ -25,7 +31,7 @@ uint64_t Context::unusedInPools(const Pool* except) const {
   uint64_t unused = 0;
   for (const auto& pool : pools()) {
     std::lock_guard lock(pool->mutex);
-    if (pool.get() != except) unused += pool->reserved - pool->used;
+    if (pool.get() != except && pool->reserved > pool->used) unused += pool->reserved - pool->used;
   }
   return unused;
 }
@@ -44,7 +50,7 @@ void allocateOrdered(Context& c, CUdeviceptr* p, size_t bytes, const std::shared
   require(p, "no place for the address");
   require(bytes > 0, "an allocation of 0 bytes");
   c.requireRoom(bytes, pool.get());
-  pool->grow(bytes);
+  pool->grow(bytes, stream);
   const std::string name = nameOfAllocation();
   const uint64_t address = c.nextOrdered(bytes);
   c.addBlock(address, {Block::Kind::ordered, bytes, name, pool});
@@ -90,8 +96,12 @@ CUresult CUDAAPI cuMemAllocFromPoolAsync(CUdeviceptr* p, size_t bytes, CUmemoryP
 CUresult CUDAAPI cuMemFreeAsync(CUdeviceptr p, CUstream stream) {
   return inContext("cuMemFreeAsync", [&](Context& c) {
     const auto s = c.stream(stream);
-    c.beginFree(p);
-    c.push(*s, [&c, p] { c.endFree(p); });
+    const Block block = c.beginFree(p);
+    if (block.pool) block.pool->come(*s, int64_t(block.bytes));
+    c.push(*s, [&c, p, s, block] {
+      if (block.pool) block.pool->come(*s, -int64_t(block.bytes));
+      c.endFree(p);
+    });
   }, true);
 }
 

@@ -110,6 +110,29 @@ TEST("driver memory: a free that does not wait for the work that uses the memory
   CHECK_CU(CUDA_ERROR_ILLEGAL_ADDRESS, cuStreamSynchronize(s.stream));
 }
 
+TEST("driver pools: memory whose free is enqueued is had again by the same stream at once, by another when the free has run") {
+  Session s;
+  CUmemoryPool pool = nullptr;
+  OK(cuDeviceGetDefaultMemPool(&pool, 0));
+  CUstream other = nullptr;
+  OK(cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+  const auto reserved = [&] {
+    cuuint64_t bytes = 0;
+    OK(cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &bytes));
+    return bytes;
+  };
+  CUdeviceptr p = 0;
+  for (int i = 0; i < 3; ++i) {
+    OK(cuMemAllocAsync(&p, 4096, s.stream));
+    OK(cuMemFreeAsync(p, s.stream));
+    CHECK(reserved() == 4096);
+  }
+  OK(cuMemAllocAsync(&p, 4096, other));
+  CHECK(reserved() > 4096);
+  OK(cuMemFreeAsync(p, other));
+  OK(cuStreamDestroy(other));
+}
+
 TEST("driver pools: what is freed stays with the pool up to its threshold, and is given back by a trim") {
   Session s({{"MEMORY", "1M"}});
   CUmemPoolProps props = {};
