@@ -1,8 +1,7 @@
-// Loads and stores of a warp: bounds, alignment, initialisation, races; sectors, wavefronts, footprint.
+// Loads and stores of a warp: bounds, alignment, initialisation; races and counters are in order.cc and count.cc.
 #include "access.h"
 
-#include <algorithm>
-#include <cstring>
+#include "count.h"
 
 namespace lantern::simt {
 
@@ -15,151 +14,130 @@ const char* verb(Access access) { return access == Access::read ? "read" : acces
                                       ", which is no multiple of that", w, insn, lane);
 }
 
-Allocation& allocationOf(Warp& w, const Insn& insn, uint64_t address, uint32_t bytes, int lane, Access access) {
+// The allocation that holds all that is asked for, or nullptr.
+Allocation* allocationOf(Warp& w, const Insn& insn, const Request& r) {
   Allocation*& last = w.run->allocation[insn.index];
-  if (last && last->holds(address, address + bytes)) return *last;
-  Allocation* a = w.run->memory.find(address);
-  if (!a || !a->holds(address, address + bytes))
-    fail(Result::illegalAddress, std::string(verb(access)) + " of " + std::to_string(bytes) + " bytes of global memory " + w.run->memory.describe(address), w,
-         insn, lane);
+  if (last && last->holds(r.low, r.high)) return last;
+  Allocation* a = w.run->memory.find(r.low);
+  if (!a || !a->holds(r.low, r.high)) return nullptr;
   w.run->memory.touch(*a);
   if (w.run->order.on) a->shadow.cover(a->bytes);
-  return *(last = a);
+  return last = a;
 }
 
-void checkWritten(Warp& w, const Insn& insn, Allocation& a, uint64_t offset, uint32_t bytes, int lane, Access access) {
-  if (access == Access::read || access == Access::atomic) {
-    if (w.run->options.checkInitialised && !a.written.testAligned(offset, bytes))
-      w.run->find(FindingKind::uninitialised, w, insn, lane, [&] {
-        return "read of global memory that was never written, byte " + std::to_string(offset) + " of " + (a.label.empty() ? "an allocation" : "'" + a.label + "'");
-      });
-  }
-  if (access != Access::read) a.written.setAligned(offset, bytes);
+// ---- what was written ----
+
+bool allSet(const Bits& bits, const Request& r) {
+  if (r.row) return bits.testRange(r.low, r.high - r.low);
+  bool all = true;
+  for (const uint64_t place : r.at) all &= bits.testAligned(place, r.bytes);
+  return all;
 }
-
-// ---- counters ----
-
-void countFootprint(Warp& w, Allocation& a, uint64_t offset, uint32_t bytes, Access access) {
-  if (!w.run->options.count) return;
-  (void)bytes;  // aligned and at most 16: never across a sector
-  if (access == Access::read || access == Access::atomic) a.readSectors.set(offset / kSector);
-  if (access != Access::read) a.writtenSectors.set(offset / kSector);
+// Reads find written bytes, writes leave them. what(lane): where a read found others, for the report.
+template <class What>
+void checkWritten(Warp& w, const Insn& insn, Bits& written, const Request& r, What what) {
+  if (!r.reads() && r.row) return written.setRange(r.low, r.high - r.low);
+  if (r.access == Access::read && !w.run->options.checkInitialised) return;
+  if (allSet(written, r)) return;
+  if (r.reads() && w.run->options.checkInitialised)
+    eachLane(r.lanes, [&](int l) {
+      if (!written.testAligned(r.at[l], r.bytes)) w.run->find(FindingKind::uninitialised, w, insn, l, [&] { return what(l); });
+    });
+  if (r.writes())
+    for (const uint64_t place : r.at) written.setAligned(place, r.bytes);
 }
 
 }  // namespace
 
-void countSectors(Warp& w, const Insn& insn, const uint64_t (&address)[kLanes], Mask lanes, uint32_t bytes, bool writes) {
-  if (!w.run->options.count || !lanes) return;
-  uint64_t sectors[kLanes], last = ~uint64_t(0), lastAddress = ~uint64_t(0);
-  uint32_t n = 0, distinct = 0;
-  bool sorted = true;
-  for (int l = 0; l < kLanes; ++l) {
-    if (!(lanes >> l & 1)) continue;
-    if (address[l] != lastAddress) ++distinct, lastAddress = address[l];
-    const uint64_t sector = address[l] / kSector;
-    if (sector == last) continue;
-    sorted &= n == 0 || sector > last;
-    sectors[n++] = last = sector;
-  }
-  if (!sorted) {
-    std::sort(sectors, sectors + n);
-    n = uint32_t(std::unique(sectors, sectors + n) - sectors);
-  }
-  Counters& c = w.run->counters[insn.index];
-  c.sectors += n;
-  c.idealSectors += std::min<uint64_t>(n, (uint64_t(distinct) * bytes + kSector - 1) / kSector);
-  (writes ? c.bytesWritten : c.bytesRead) += uint64_t(std::popcount(lanes)) * bytes;
-}
+// ---- global memory ----
 
-void countWavefronts(Warp& w, const Insn& insn, const uint64_t (&offset)[kLanes], Mask lanes, uint32_t bytes) {
-  if (!w.run->options.count) return;
-  const int group = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;  // lanes that are served together
-  const uint32_t words = (bytes + 3) / 4;
-  Counters& c = w.run->counters[insn.index];
-  for (int first = 0; first < kLanes; first += group) {
-    uint32_t word[32][8], used[32] = {};  // words asked of each bank; a word is served to all its lanes at once
-    uint32_t most = 0;
-    for (int l = first; l < first + group; ++l) {
-      if (!(lanes >> l & 1)) continue;
-      for (uint32_t x = uint32_t(offset[l] / 4), end = x + words; x < end; ++x) {
-        const uint32_t bank = x % 32, n = std::min(used[bank], 8u);
-        if (std::find(word[bank], word[bank] + n, x) != word[bank] + n) continue;
-        word[bank][used[bank] % 8] = x;
-        most = std::max(most, ++used[bank]);
-      }
-    }
-    c.wavefronts += most;
-    c.idealWavefronts += most > 0;
+void globalPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
+  Allocation* a = allocationOf(w, insn, r);
+  if (!a || !r.aligned) {  // several allocations, or a mistake of some lane
+    places.row = false;
+    uint8_t* some = nullptr;
+    eachLane(r.lanes, [&](int l) { some = places.at[l] = globalPlace(w, insn, r.at[l], r.bytes, l, r.access); });
+    eachLane(~r.lanes, [&](int l) { places.at[l] = some; });
+    return;
   }
+  const Request offsets = r.from(a->address);
+  checkWritten(w, insn, a->written, offsets, [&](int l) {
+    return "read of global memory that was never written, byte " + std::to_string(offsets.at[l]) + " of " + (a->label.empty() ? "an allocation" : "'" + a->label + "'");
+  });
+  countFootprint(w, *a, offsets);
+  if (w.run->order.on) orderAccesses(w, insn, a->shadow, offsets, false);
+  places.row = r.row;
+  for (int l = 0; l < kLanes; ++l) places.at[l] = a->data.get() + offsets.at[l];
 }
-
-// ---- one lane ----
 
 uint8_t* globalPlace(Warp& w, const Insn& insn, uint64_t address, uint32_t bytes, int lane, Access access) {
-  Allocation& a = allocationOf(w, insn, address, bytes, lane, access);
-  if (address % bytes) misaligned(w, insn, "global", address, bytes, lane, access);
-  const uint64_t offset = address - a.address;
-  checkWritten(w, insn, a, offset, bytes, lane, access);
-  countFootprint(w, a, offset, bytes, access);
-  if (w.run->order.on) orderAccess(w, insn, a.shadow, offset, bytes, lane, access, false);
-  return &a.data[offset];
+  const Request r(address, lane, bytes, access);
+  if (!allocationOf(w, insn, r))
+    fail(Result::illegalAddress, std::string(verb(access)) + " of " + std::to_string(bytes) + " bytes of global memory " + w.run->memory.describe(address), w,
+         insn, lane);
+  if (!r.aligned) misaligned(w, insn, "global", address, bytes, lane, access);
+  Places places;
+  globalPlaces(w, insn, r, places);
+  return places.at[lane];
 }
 
-uint8_t* sharedPlace(Warp& w, const Insn& insn, uint64_t offset, uint32_t bytes, int lane, Access access) {
-  Cta& cta = *w.cta;
-  if (offset + bytes > cta.shared.size() || offset > cta.shared.size())
-    fail(Result::illegalAddress, std::string(verb(access)) + " of shared memory at byte " + std::to_string(int64_t(offset)) + ", the block has " +
-                                     std::to_string(cta.shared.size()), w, insn, lane);
-  if (offset % bytes) misaligned(w, insn, "shared", offset, bytes, lane, access);
-  uint8_t* state = &cta.sharedState[offset];
-  uint8_t all = 0xff, any = 0;
-  for (uint32_t i = 0; i < bytes; ++i) all &= state[i], any |= state[i];
-  if (any & kGap) fail(Result::illegalAddress, std::string(verb(access)) + " of shared memory beyond the array it lies behind", w, insn, lane);
-  if (access == Access::read || access == Access::atomic) {
-    if (!all && w.run->options.checkInitialised) 
-      w.run->find(FindingKind::uninitialised, w, insn, lane, [] { return "read of shared memory that was never written"; });
-  }
-  if (access != Access::read) std::memset(state, kWritten, bytes);
-  if (w.run->order.on) orderAccess(w, insn, cta.sharedShadow, offset, bytes, lane, access, true);
-  return &cta.shared[offset];
-}
-
-// ---- a warp ----
+// ---- shared memory ----
 
 namespace {
 
-void resolveGlobal(Warp& w, const Insn& insn, const uint64_t (&address)[kLanes], Mask lanes, uint32_t bytes, Access access, Places& places) {
-  countSectors(w, insn, address, lanes, bytes, access != Access::read);
-  for (int l = 0; l < kLanes; ++l)
-    if (lanes >> l & 1) places.at[l] = globalPlace(w, insn, address[l], bytes, l, access);
+void checkShared(Warp& w, const Insn& insn, const Request& r) {
+  const Cta& cta = *w.cta;
+  const uint64_t size = cta.shared.size();
+  if (r.high <= size && r.aligned && (cta.usable.empty() || allSet(cta.usable, r))) return;
+  eachLane(r.lanes, [&](int l) {
+    const uint64_t offset = r.at[l];
+    if (offset + r.bytes > size || offset > size)
+      fail(Result::illegalAddress, std::string(verb(r.access)) + " of shared memory at byte " + std::to_string(int64_t(offset)) + ", the block has " +
+                                       std::to_string(size), w, insn, l);
+    if (offset % r.bytes) misaligned(w, insn, "shared", offset, r.bytes, l, r.access);
+    if (!cta.usable.empty() && !cta.usable.testAligned(offset, r.bytes))
+      fail(Result::illegalAddress, std::string(verb(r.access)) + " of shared memory beyond the array it lies behind", w, insn, l);
+  });
 }
-void resolveShared(Warp& w, const Insn& insn, const uint64_t (&offset)[kLanes], Mask lanes, uint32_t bytes, Access access, Places& places) {
-  countWavefronts(w, insn, offset, lanes, bytes);
-  for (int l = 0; l < kLanes; ++l)
-    if (lanes >> l & 1) places.at[l] = sharedPlace(w, insn, offset[l], bytes, l, access);
+
+}  // namespace
+
+void sharedPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
+  Cta& cta = *w.cta;
+  checkShared(w, insn, r);
+  checkWritten(w, insn, cta.written, r, [](int) { return std::string("read of shared memory that was never written"); });
+  if (w.run->order.on) orderAccesses(w, insn, cta.sharedShadow, r, true);
+  places.row = r.row;
+  for (int l = 0; l < kLanes; ++l) places.at[l] = cta.shared.data() + r.at[l];
 }
-void resolveLocal(Warp& w, const Insn& insn, const uint64_t (&offset)[kLanes], Mask lanes, uint32_t bytes, Access access, Places& places) {
+
+// ---- local memory and parameters ----
+
+namespace {
+
+void localPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
   const uint64_t size = w.run->program.localBytes;
-  for (int l = 0; l < kLanes; ++l) {
-    if (!(lanes >> l & 1)) continue;
-    if (offset[l] > size || offset[l] + bytes > size)
-      fail(Result::illegalAddress, std::string(verb(access)) + " of local memory at byte " + std::to_string(int64_t(offset[l])) + ", a thread has " + std::to_string(size),
+  const bool fits = r.high <= size && r.aligned;
+  eachLane(fits ? 0 : r.lanes, [&](int l) {
+    if (r.at[l] > size || r.at[l] + r.bytes > size)
+      fail(Result::illegalAddress, std::string(verb(r.access)) + " of local memory at byte " + std::to_string(int64_t(r.at[l])) + ", a thread has " + std::to_string(size),
            w, insn, l);
-    if (offset[l] % bytes) misaligned(w, insn, "local", offset[l], bytes, l, access);
-    places.at[l] = &w.local[uint64_t(l) * size + offset[l]];
-  }
+    if (r.at[l] % r.bytes) misaligned(w, insn, "local", r.at[l], r.bytes, l, r.access);
+  });
+  for (uint64_t l = 0; l < kLanes; ++l) places.at[l] = &w.local[l * size + r.at[l]];
 }
-void resolveParam(Warp& w, const Insn& insn, const uint64_t (&offset)[kLanes], Mask lanes, uint32_t bytes, Access access, Places& places) {
+void paramPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
   const auto params = w.run->launch.params;
-  for (int l = 0; l < kLanes; ++l) {
-    if (!(lanes >> l & 1)) continue;
-    if (access != Access::read) fail(Result::illegalAddress, "write of a kernel parameter", w, insn, l);
-    if (offset[l] > params.size() || offset[l] + bytes > params.size())
-      fail(Result::illegalAddress, "read of kernel parameters at byte " + std::to_string(int64_t(offset[l])) + ", there are " + std::to_string(params.size()), w, insn, l);
-    if (offset[l] % bytes) misaligned(w, insn, "parameter", offset[l], bytes, l, access);
-    places.at[l] = const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(params.data())) + offset[l];
-  }
+  eachLane(r.lanes, [&](int l) {
+    if (r.writes()) fail(Result::illegalAddress, "write of a kernel parameter", w, insn, l);
+    if (r.at[l] > params.size() || r.at[l] + r.bytes > params.size())
+      fail(Result::illegalAddress, "read of kernel parameters at byte " + std::to_string(int64_t(r.at[l])) + ", there are " + std::to_string(params.size()), w, insn, l);
+    if (r.at[l] % r.bytes) misaligned(w, insn, "parameter", r.at[l], r.bytes, l, r.access);
+  });
+  for (int l = 0; l < kLanes; ++l) places.at[l] = const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(params.data())) + r.at[l];
 }
+
+// ---- any memory ----
 
 Space spaceOf(uint64_t address) {
   if (address < kSharedWindow || address >= kWindowEnd) return Space::global;
@@ -169,38 +147,43 @@ uint64_t windowOf(Space space) {
   return space == Space::shared ? kSharedWindow : space == Space::local ? kLocalWindow : space == Space::param ? kParamWindow : 0;
 }
 
-void resolveIn(Space space, Warp& w, const Insn& insn, const uint64_t (&address)[kLanes], Mask lanes, uint32_t bytes, Access access, Places& places) {
+void placesIn(Space space, Warp& w, const Insn& insn, const Request& r, Places& places) {
   switch (space) {
-    case Space::global: return resolveGlobal(w, insn, address, lanes, bytes, access, places);
-    case Space::shared: return resolveShared(w, insn, address, lanes, bytes, access, places);
-    case Space::local: return resolveLocal(w, insn, address, lanes, bytes, access, places);
-    case Space::param: return resolveParam(w, insn, address, lanes, bytes, access, places);
+    case Space::global: return countSectors(w, insn, r), globalPlaces(w, insn, r, places);
+    case Space::shared: return sharedPlaces(w, insn, r, places), countWavefronts(w, insn, r);
+    case Space::local: return localPlaces(w, insn, r, places);
+    case Space::param: return paramPlaces(w, insn, r, places);
     case Space::generic: break;
   }
+  uint8_t* some = nullptr;
   for (Space s : {Space::global, Space::shared, Space::local, Space::param}) {
-    uint64_t inWindow[kLanes] = {};
-    Mask some = 0;
-    for (int l = 0; l < kLanes; ++l) {
-      if (!(lanes >> l & 1) || spaceOf(address[l]) != s) continue;
-      some |= Mask(1) << l;
-      inWindow[l] = address[l] - windowOf(s);
-    }
-    if (some) resolveIn(s, w, insn, inWindow, some, bytes, access, places);
+    Mask lanes = 0;
+    eachLane(r.lanes, [&](int l) { lanes |= Mask(spaceOf(r.at[l]) == s) << l; });
+    if (!lanes) continue;
+    Places part;
+    placesIn(s, w, insn, Request(r.at, lanes, r.bytes, r.access).from(windowOf(s)), part);
+    if (lanes == r.lanes) return void(places = part);
+    eachLane(lanes, [&](int l) { some = places.at[l] = part.at[l]; });
   }
+  eachLane(~r.lanes, [&](int l) { places.at[l] = some; });
 }
 
 }  // namespace
 
-void resolve(Warp& w, const Insn& insn, Access access, Places& places) {
-  uint64_t address[kLanes];
+void addressesOf(const Warp& w, const Insn& insn, int operand, uint64_t (&address)[kLanes]) {
   if (insn.address32) {
-    const uint32_t* a = w.reg<uint32_t>(insn.operand[kAddressOperand]);
+    const uint32_t* a = w.reg<uint32_t>(insn.operand[operand]);
     for (int l = 0; l < kLanes; ++l) address[l] = uint32_t(a[l] + uint32_t(insn.immediate));
   } else {
-    const uint64_t* a = w.reg<uint64_t>(insn.operand[kAddressOperand]);
+    const uint64_t* a = w.reg<uint64_t>(insn.operand[operand]);
     for (int l = 0; l < kLanes; ++l) address[l] = a[l] + uint64_t(insn.immediate);
   }
-  resolveIn(insn.space, w, insn, address, w.active, uint32_t(insn.elements) * insn.elementBytes, access, places);
+}
+
+void resolve(Warp& w, const Insn& insn, Access access, Places& places) {
+  uint64_t address[kLanes];
+  addressesOf(w, insn, kAddressOperand, address);
+  placesIn(insn.space, w, insn, Request(address, w.active, uint32_t(insn.elements) * insn.elementBytes, access), places);
 }
 
 }  // namespace lantern::simt

@@ -1,23 +1,26 @@
 // Loads and stores of a warp: from addresses to places in host memory, with every check and every counter on the way.
 #pragma once
+#include "request.h"
 #include "state.h"
 
 namespace lantern::simt {
 
+// Of every lane; one that takes no part has the place of one that does. row: one behind the other.
 struct Places {
-  uint8_t* at[kLanes];  // of the active lanes
+  uint8_t* at[kLanes];
+  bool row = false;
 };
 
-// The addresses are those of operand kAddressOperand plus the immediate; insn.elements * insn.elementBytes bytes each.
+// The addresses are those of operand kAddressOperand plus the immediate; insn.elements * insn.elementBytes bytes each. There is an active lane.
 void resolve(Warp& warp, const Insn& insn, Access access, Places& places);
 
-// One lane's bytes, without counters.
+// Places in one memory, with all checks; sectors and wavefronts are counted by the caller.
+void globalPlaces(Warp& warp, const Insn& insn, const Request& addresses, Places& places);
+void sharedPlaces(Warp& warp, const Insn& insn, const Request& offsets, Places& places);
+// One lane's bytes.
 uint8_t* globalPlace(Warp& warp, const Insn& insn, uint64_t address, uint32_t bytes, int lane, Access access);
-uint8_t* sharedPlace(Warp& warp, const Insn& insn, uint64_t offset, uint32_t bytes, int lane, Access access);
 
-// 32-byte sectors that one warp instruction asks for, and the fewest that could hold its bytes.
-void countSectors(Warp& warp, const Insn& insn, const uint64_t (&address)[kLanes], Mask lanes, uint32_t bytes, bool writes);
-// Passes over the 32 banks of 4 bytes: by half warps for 8-byte accesses, by quarter warps for 16-byte ones.
-void countWavefronts(Warp& warp, const Insn& insn, const uint64_t (&offset)[kLanes], Mask lanes, uint32_t bytes);
+// Addresses in a register, plus the immediate. Those of 32 bits wrap.
+void addressesOf(const Warp& warp, const Insn& insn, int operand, uint64_t (&address)[kLanes]);
 
 }  // namespace lantern::simt

@@ -4,33 +4,42 @@
 #include <cstring>
 
 #include "access.h"
+#include "count.h"
 #include "lanes.h"
 
 namespace lantern::simt {
 
 namespace {
 
-void land(Warp& w, const AsyncCopy& c, int lane) {
-  uint8_t* to = &w.cta->shared[c.to[lane]];
-  if (c.bytes[lane]) {
-    // A partial copy reads only the bytes it names, one by one.
-    const uint32_t step = c.bytes[lane] == c.size ? c.size : 1;
-    for (uint32_t at = 0; at < c.bytes[lane]; at += step)
-      std::memcpy(to + at, globalPlace(w, *c.insn, c.from[lane] + at, step, lane, Access::read), step);
+// The copies of some lanes arrive. Global memory is read now, and must still be there.
+void land(Warp& w, const AsyncCopy& c, Mask lanes) {
+  Mask whole = 0;
+  for (int l = 0; l < kLanes; ++l) whole |= Mask(c.bytes[l] == c.size) << l;
+  uint64_t to[kLanes];
+  std::copy(c.to, c.to + kLanes, to);
+  uint8_t* shared = w.cta->shared.data();
+  if (whole & lanes) {
+    Places from;
+    globalPlaces(w, *c.insn, Request(c.from, whole & lanes, c.size, Access::read), from);
+    eachLane(whole & lanes, [&](int l) { std::memcpy(shared + to[l], from.at[l], c.size); });
   }
-  std::memset(to + c.bytes[lane], 0, size_t(c.size) - c.bytes[lane]);
-  orderLanded(w, w.cta->sharedShadow, c.to[lane], c.size, lane);
+  eachLane(lanes & ~whole, [&](int l) {  // a partial copy reads only the bytes it names, one by one
+    for (uint32_t at = 0; at < c.bytes[l]; ++at) shared[to[l] + at] = *globalPlace(w, *c.insn, c.from[l] + at, 1, l, Access::read);
+    std::memset(shared + to[l] + c.bytes[l], 0, size_t(c.size) - c.bytes[l]);
+  });
+  if (w.run->order.on) orderLanded(w, w.cta->sharedShadow, Request(to, lanes, c.size, Access::asyncWrite));
 }
 // Lands the copies of the active lanes for which f(lane's open group - the copy's group) holds.
 template <class F>
 void landWhere(Warp& w, F f) {
   auto& pending = w.copies.pending;
-  for (AsyncCopy& c : pending)
-    for (int l = 0; l < kLanes; ++l)
-      if ((w.active & c.lanes) >> l & 1 && f(w.copies.group[l] - c.group[l])) {
-        land(w, c, l);
-        c.lanes &= ~(Mask(1) << l);
-      }
+  for (AsyncCopy& c : pending) {
+    Mask due = 0;
+    for (int l = 0; l < kLanes; ++l) due |= Mask(f(w.copies.group[l] - c.group[l])) << l;
+    due &= w.active & c.lanes;
+    if (due) land(w, c, due);
+    c.lanes &= ~due;
+  }
   std::erase_if(pending, [](const AsyncCopy& c) { return c.lanes == 0; });
 }
 
@@ -42,25 +51,25 @@ void copy(Warp& w, const Insn& i) {
   c.insn = &i;
   const auto* sourceBytes = i.flag ? w.reg<uint32_t>(i.operand[2]) : nullptr;
   const auto* from = w.reg<uint64_t>(i.operand[1]);
-  uint64_t to[kLanes] = {};
-  Mask reading = 0;
-  for (int l = 0; l < kLanes; ++l) {
-    if (!(w.active >> l & 1)) continue;
-    to[l] = (i.address32 ? w.reg<uint32_t>(i.operand[0])[l] : w.reg<uint64_t>(i.operand[0])[l]) + uint64_t(i.immediate);
+  uint64_t to[kLanes];
+  addressesOf(w, i, 0, to);
+  Mask reading = 0, whole = 0;
+  eachLane(w.active, [&](int l) {
     if (sourceBytes && sourceBytes[l] > c.size) fail(Result::illegalInstruction, "cp.async reads more bytes than it writes", w, i, l);
     c.bytes[l] = uint8_t(sourceBytes ? sourceBytes[l] : c.size);
     c.from[l] = from[l] + uint64_t(int64_t(int32_t(i.target)));
     c.to[l] = uint32_t(to[l]);
     c.group[l] = w.copies.group[l];
     if (c.from[l] % c.size) fail(Result::misalignedAddress, "cp.async from an address that is no multiple of its size", w, i, l);
-    if (c.bytes[l]) {
-      reading |= Mask(1) << l;
-      if (c.bytes[l] == c.size) globalPlace(w, i, c.from[l], c.size, l, Access::read);
-    }
-    sharedPlace(w, i, to[l], c.size, l, Access::asyncWrite);
-  }
-  countSectors(w, i, c.from, reading, c.size, false);
-  countWavefronts(w, i, to, w.active, c.size);
+    reading |= Mask(c.bytes[l] > 0) << l;
+    whole |= Mask(c.bytes[l] == c.size) << l;
+  });
+  Places places;
+  if (reading) countSectors(w, i, Request(c.from, reading, c.size, Access::read));
+  if (whole) globalPlaces(w, i, Request(c.from, whole, c.size, Access::read), places);
+  const Request into(to, w.active, c.size, Access::asyncWrite);
+  sharedPlaces(w, i, into, places);
+  countWavefronts(w, i, into);
   w.copies.pending.push_back(c);
 }
 void commit(Warp& w, const Insn&) {

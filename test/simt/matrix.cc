@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "access.h"
+#include "count.h"
 #include "floats.h"
 
 namespace lantern::simt {
@@ -17,25 +18,22 @@ constexpr int kRows = 16, kCols = 8;
 // ---- ldmatrix: 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8 ----
 
 void loadMatrix(Warp& w, const Insn& i) {
+  uint64_t offset[kLanes];
+  addressesOf(w, i, kAddressOperand, offset);
+  if (i.space == Space::generic)
+    for (uint64_t& o : offset) o -= kSharedWindow;
+  const Request r(offset, i.elements == 4 ? kAllLanes : (1u << 8 * i.elements) - 1, 16, Access::read);
+  Places places;
+  sharedPlaces(w, i, r, places);
+  countWavefronts(w, i, r);
   uint32_t rows[4][8][4];
-  for (int m = 0; m < i.elements; ++m) {
-    uint64_t offset[kLanes] = {};
-    for (int r = 0; r < 8; ++r) {
-      const int lane = m * 8 + r;
-      const uint64_t a = i.address32 ? w.reg<uint32_t>(i.operand[kAddressOperand])[lane] : w.reg<uint64_t>(i.operand[kAddressOperand])[lane];
-      offset[r] = a + uint64_t(i.immediate);
-      if (i.space == Space::generic) offset[r] -= kSharedWindow;
-      std::memcpy(rows[m][r], sharedPlace(w, i, offset[r], 16, lane, Access::read), 16);
-    }
-    countWavefronts(w, i, offset, 0xff, 16);
-  }
+  for (int l = 0; l < 8 * i.elements; ++l) std::memcpy(rows[l / 8][l % 8], places.at[l], 16);
   for (int m = 0; m < i.elements; ++m) {
     auto* d = w.reg<uint32_t>(i.operand[m]);
     const auto* half = reinterpret_cast<const uint16_t(*)[8]>(rows[m]);
-    for (int l = 0; l < kLanes; ++l) {
-      const int g = l / 4, t = l % 4;
-      d[l] = i.flag ? half[2 * t][g] | uint32_t(half[2 * t + 1][g]) << 16 : rows[m][g][t];
-    }
+    if (!i.flag) std::memcpy(d, rows[m], sizeof rows[m]);  // lane 4 g + t holds word t of row g
+    else
+      for (int l = 0; l < kLanes; ++l) d[l] = half[2 * (l % 4)][l / 4] | uint32_t(half[2 * (l % 4) + 1][l / 4]) << 16;
   }
 }
 void ldmatrix(Decoder& d) {
@@ -71,24 +69,17 @@ void movmatrix(Decoder& d) {
 // ---- mma ----
 
 struct Fragments {
-  alignas(64) float a[kRows][16];
-  alignas(64) float b[16][kCols];
-  alignas(64) float c[kRows][kCols];
+  alignas(64) float a[16][kRows];  // by column
+  alignas(64) float b[kCols][16];  // by column
+  alignas(64) float c[kCols][kRows];
 };
 
-// Rows r and r + 8 side by side, 16 lanes of a vector.
-void multiplyPlain(Fragments& f, int depth) {
-  for (int r = 0; r < 8; ++r) {
-    alignas(64) float sum[16];
-    for (int n = 0; n < 16; ++n) sum[n] = f.c[n < 8 ? r : r + 8][n % 8];
-    for (int k = 0; k < depth; ++k) {
-      alignas(64) float a[16], b[16];
-      for (int n = 0; n < 16; ++n) a[n] = n < 8 ? f.a[r][k] : f.a[r + 8][k];
-      for (int n = 0; n < 16; ++n) b[n] = f.b[k][n % 8];
-      for (int n = 0; n < 16; ++n) sum[n] = __builtin_fmaf(a[n], b[n], sum[n]);
-    }
-    for (int n = 0; n < 16; ++n) f.c[n < 8 ? r : r + 8][n % 8] = sum[n];
-  }
+// Column by column of the result; the 16 rows of one are a vector.
+template <int kDepth>
+void multiplyPlain(Fragments& f) {
+  for (int n = 0; n < kCols; ++n)
+    for (int k = 0; k < kDepth; ++k)
+      for (int r = 0; r < kRows; ++r) f.c[n][r] = __builtin_fmaf(f.a[k][r], f.b[n][k], f.c[n][r]);
 }
 // As tensor cores have been observed to add: products are exact; they and the accumulator are aligned to the largest exponent, cut off below
 // 24 bits, summed, and the sum is cut off to float32; eight products at a time.
@@ -111,44 +102,68 @@ void multiplyTruncating(Fragments& f, int depth) {
   for (int r = 0; r < kRows; ++r)
     for (int n = 0; n < kCols; ++n)
       for (int k = 0; k < depth; k += 8) {
-        double terms[9] = {f.c[r][n]};
+        double terms[9] = {f.c[n][r]};
         const int count = std::min(8, depth - k);
-        for (int j = 0; j < count; ++j) terms[1 + j] = double(f.a[r][k + j]) * f.b[k + j][n];
-        f.c[r][n] = truncatedSum(terms, count + 1);
+        for (int j = 0; j < count; ++j) terms[1 + j] = double(f.a[k + j][r]) * f.b[n][k + j];
+        f.c[n][r] = truncatedSum(terms, count + 1);
       }
 }
 
-struct Tf32 {};
-template <class T>
-inline void unpackPair(uint32_t x, float& low, float& high) {
-  low = toFloat(T{uint16_t(x)});
-  high = toFloat(T{uint16_t(x >> 16)});
+struct Tf32 {};  // one element a register, in the upper 19 bits of a float
+
+// Words that lie one to a lane, as columns: lane 4 g + t of `upper` holds row g, of `lower` row g + 8, of column t.
+using Columns = uint32_t[4][kRows];
+inline void toColumns(const uint32_t* upper, const uint32_t* lower, Columns& to) {
+  for (int g = 0; g < 8; ++g)
+    for (int t = 0; t < 4; ++t) to[t][g] = upper[4 * g + t];
+  for (int g = 0; g < 8; ++g)
+    for (int t = 0; t < 4; ++t) to[t][8 + g] = lower[4 * g + t];
+}
+inline void fromColumns(const Columns& from, uint32_t* upper, uint32_t* lower) {
+  for (int g = 0; g < 8; ++g)
+    for (int t = 0; t < 4; ++t) upper[4 * g + t] = from[t][g];
+  for (int g = 0; g < 8; ++g)
+    for (int t = 0; t < 4; ++t) lower[4 * g + t] = from[t][8 + g];
 }
 
 // Operands: d 0-3, a from 4, b from 8, c from 10.
 template <class T, int kDepth>
 void multiplyAdd(Warp& w, const Insn& i) {
   Fragments f;
-  for (int l = 0; l < kLanes; ++l) {
-    const int g = l / 4, t = l % 4;
-    if constexpr (std::is_same_v<T, Tf32>) {  // one element a register, in the upper 19 bits of a float
-      auto element = [&](int o) { return std::bit_cast<float>(w.reg<uint32_t>(i.operand[o])[l] & 0xffffe000); };
-      for (int q = 0; q < kDepth / 2; ++q) f.a[g + 8 * (q % 2)][t + 4 * (q / 2)] = element(4 + q);
-      for (int q = 0; q < kDepth / 4; ++q) f.b[t + 4 * q][g] = element(8 + q);
-    } else {
-      for (int q = 0; q < kDepth / 4; ++q) {
-        float* to = &f.a[g + 8 * (q % 2)][2 * t + 8 * (q / 2)];
-        unpackPair<T>(w.reg<uint32_t>(i.operand[4 + q])[l], to[0], to[1]);
-      }
-      for (int q = 0; q < kDepth / 8; ++q) unpackPair<T>(w.reg<uint32_t>(i.operand[8 + q])[l], f.b[2 * t + 8 * q][g], f.b[2 * t + 8 * q + 1][g]);
+  Columns words;
+  auto lanes = [&](int operand) { return w.reg<uint32_t>(i.operand[operand]); };
+  if constexpr (std::is_same_v<T, Tf32>) {
+    for (int k = 0; k < kDepth; k += 4) {
+      toColumns(lanes(4 + k / 2), lanes(5 + k / 2), words);
+      for (int t = 0; t < 4; ++t)
+        for (int r = 0; r < kRows; ++r) f.a[k + t][r] = std::bit_cast<float>(words[t][r] & 0xffffe000);
+      for (int l = 0; l < kLanes; ++l) f.b[l / 4][k + l % 4] = std::bit_cast<float>(lanes(8 + k / 4)[l] & 0xffffe000);
     }
-    for (int q = 0; q < 4; ++q) f.c[g + 8 * (q / 2)][2 * t + q % 2] = w.reg<float>(i.operand[10 + q])[l];
+  } else {  // two elements a register
+    for (int k = 0; k < kDepth; k += 8) {
+      toColumns(lanes(4 + k / 4), lanes(5 + k / 4), words);
+      for (int t = 0; t < 4; ++t)
+        for (int r = 0; r < kRows; ++r) {
+          f.a[k + 2 * t][r] = toFloat(T{uint16_t(words[t][r])});
+          f.a[k + 2 * t + 1][r] = toFloat(T{uint16_t(words[t][r] >> 16)});
+        }
+      for (int n = 0; n < kCols; ++n)
+        for (int t = 0; t < 4; ++t) {
+          const uint32_t pair = lanes(8 + k / 8)[4 * n + t];
+          f.b[n][k + 2 * t] = toFloat(T{uint16_t(pair)});
+          f.b[n][k + 2 * t + 1] = toFloat(T{uint16_t(pair >> 16)});
+        }
+    }
+  }
+  for (int odd = 0; odd < 2; ++odd) {
+    toColumns(lanes(10 + odd), lanes(12 + odd), words);
+    for (int t = 0; t < 4; ++t) std::memcpy(f.c[2 * t + odd], words[t], sizeof words[t]);
   }
   if (w.run->options.truncateSums) multiplyTruncating(f, kDepth);
-  else multiplyPlain(f, kDepth);
-  for (int q = 0; q < 4; ++q) {
-    float* d = w.reg<float>(i.operand[q]);
-    for (int l = 0; l < kLanes; ++l) d[l] = f.c[l / 4 + 8 * (q / 2)][2 * (l % 4) + q % 2];
+  else multiplyPlain<kDepth>(f);
+  for (int odd = 0; odd < 2; ++odd) {
+    for (int t = 0; t < 4; ++t) std::memcpy(words[t], f.c[2 * t + odd], sizeof words[t]);
+    fromColumns(words, lanes(odd), lanes(2 + odd));
   }
   w.run->multiplyAdds += kRows * kCols * kDepth;
 }

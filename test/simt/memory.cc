@@ -1,8 +1,12 @@
 // Device memory: allocations, host access, and what is known about each byte.
 #include "memory.h"
 
+#include <sys/mman.h>
+
 #include <bit>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 namespace lantern::simt {
 
@@ -32,20 +36,50 @@ uint64_t Bits::countRange(uint64_t from, uint64_t count) const {
   eachWord(from, count, [&](uint64_t w, uint64_t mask) { n += uint64_t(std::popcount(words_[w] & mask)); });
   return n;
 }
+uint64_t Bits::word(uint64_t from) const {
+  const uint64_t w = from / 64, shift = from % 64;
+  return shift && w + 1 < words_.size() ? words_[w] >> shift | words_[w + 1] << (64 - shift) : words_[w] >> shift;
+}
 void Bits::copyRange(uint64_t to, const Bits& source, uint64_t from, uint64_t count) {
-  std::vector<bool> copy(count);
-  for (uint64_t i = 0; i < count; ++i) copy[i] = source.test(from + i);
-  clearRange(to, count);
-  for (uint64_t i = 0; i < count; ++i)
-    if (copy[i]) set(to + i);
+  std::vector<uint64_t> copy;  // the ranges may overlap
+  for (uint64_t at = 0; at < count; at += 64) copy.push_back(source.word(from + at));
+  uint64_t done = 0;
+  eachWord(to, count, [&](uint64_t w, uint64_t mask) {
+    const uint64_t first = uint64_t(std::countr_zero(mask)), n = uint64_t(std::popcount(mask)), shift = done % 64;
+    uint64_t bits = copy[done / 64] >> shift;
+    if (shift && shift + n > 64) bits |= copy[done / 64 + 1] << (64 - shift);
+    words_[w] = (words_[w] & ~mask) | (bits << first & mask);
+    done += n;
+  });
+}
+
+// ---- stamps ----
+
+constexpr size_t kMapped = 1 << 16;  // bytes from which on the system gives zeros without writing them
+
+Stamps::Stamps(size_t count) : count_(count) {
+  if (count * sizeof(uint32_t) < kMapped) {
+    data_ = static_cast<uint32_t*>(std::calloc(count, sizeof(uint32_t)));
+    if (!data_) throw std::bad_alloc();
+    return;
+  }
+  void* fresh = mmap(nullptr, count * sizeof(uint32_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (fresh == MAP_FAILED) throw std::bad_alloc();
+  data_ = static_cast<uint32_t*>(fresh);
+}
+Stamps::~Stamps() {
+  if (count_ * sizeof(uint32_t) < kMapped) std::free(data_);
+  else munmap(data_, count_ * sizeof(uint32_t));
 }
 
 void Shadow::refine(uint32_t finer) {
-  const uint32_t parts = 1u << (shift - finer);
-  std::vector<Cell> fine;
-  fine.reserve(cells.size() * parts);
-  for (const Cell& c : cells) fine.insert(fine.end(), parts, c);
-  cells = std::move(fine);
+  const size_t parts = size_t(1) << (shift - finer);
+  for (Stamps* s : {&write, &read}) {
+    Stamps fine(s->size() * parts);
+    for (size_t i = 0; i < fine.size(); ++i)
+      if (const uint32_t stamp = (*s)[i / parts]) fine[i] = stamp;
+    *s = std::move(fine);
+  }
   shift = finer;
 }
 

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "machine.h"
@@ -14,11 +15,14 @@ class Bits {
  public:
   void resize(uint64_t count) { words_.resize((count + 63) / 64); }
   void clear() { words_.assign(words_.size(), 0); }
+  bool empty() const { return words_.empty(); }
   bool test(uint64_t i) const { return words_[i / 64] >> (i % 64) & 1; }
   void set(uint64_t i) { words_[i / 64] |= uint64_t(1) << (i % 64); }
   void setRange(uint64_t from, uint64_t count);
   void clearRange(uint64_t from, uint64_t count);
   uint64_t countRange(uint64_t from, uint64_t count) const;
+  bool testRange(uint64_t from, uint64_t count) const { return countRange(from, count) == count; }
+  uint64_t word(uint64_t from) const;  // the 64 bits from there on, zeros behind the last word
   void copyRange(uint64_t to, const Bits& source, uint64_t from, uint64_t count);
   // Of an access: at most 16 bits, aligned to their number, a power of two; they lie in one word.
   bool testAligned(uint64_t from, uint32_t count) const {
@@ -31,20 +35,36 @@ class Bits {
   std::vector<uint64_t> words_;
 };
 
-// Who last wrote and read a few bytes, see order.h. 0: nobody.
-struct Cell {
-  uint32_t write = 0, read = 0;
+// Zeros that take memory only where something was written: stamps are kept for whole allocations, and left for a part of them.
+class Stamps {
+ public:
+  Stamps() = default;
+  explicit Stamps(size_t count);
+  Stamps(Stamps&& other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+  Stamps& operator=(Stamps&& other) noexcept {
+    std::swap(data_, other.data_), std::swap(count_, other.count_);
+    return *this;
+  }
+  ~Stamps();
+  uint32_t& operator[](size_t i) { return data_[i]; }
+  size_t size() const { return count_; }
+
+ private:
+  uint32_t* data_ = nullptr;
+  size_t count_ = 0;
 };
 
-// The cells of an allocation, one for every 4 bytes, or for 2 or 1 where such accesses were seen.
+// Who last wrote and read each cell of an allocation, see order.h; 0: nobody. A cell is 4 bytes, or 2 or 1 where such accesses were seen.
 struct Shadow {
-  std::vector<Cell> cells;
+  Stamps write, read;
   uint32_t shift = 2;
+  bool empty() const { return write.size() == 0; }
   void cover(uint64_t bytes) {
-    if (cells.empty()) cells.resize((bytes >> shift) + 1);
+    if (empty()) write = Stamps((bytes >> shift) + 1), read = Stamps((bytes >> shift) + 1);
   }
   void refine(uint32_t finer);
-  void reset() { cells.assign(cells.size(), {}); }
+  void reset() { write = Stamps(), read = Stamps(); }
+  uint64_t bytes() const { return 8 * write.size(); }
 };
 
 struct Allocation {

@@ -57,42 +57,40 @@ uint32_t dataOperands(Decoder& d, const ptx::Operand& o, std::string_view type, 
 // A strong access to global or shared memory, in a kernel that fences, publishes and acquires.
 void synchronise(Warp& w, const Insn& i, bool reads, bool writes) {
   if (!i.strong || !w.run->program.hasFences) return;
-  for (int l = 0; l < kLanes; ++l)
-    if (w.active >> l & 1) orderAtomic(w, i.address32 ? w.reg<uint32_t>(i.operand[kAddressOperand])[l] + uint64_t(i.immediate)
-                                                      : w.reg<uint64_t>(i.operand[kAddressOperand])[l] + uint64_t(i.immediate), reads, writes);
+  uint64_t address[kLanes];
+  addressesOf(w, i, kAddressOperand, address);
+  eachLane(w.active, [&](int l) { orderAtomic(w, address[l], reads, writes); });
 }
 
-template <class T, class Register>
+// kElements registers of each lane.
+template <class T, class Register, int kElements>
 void load(Warp& w, const Insn& i) {
   Places p;
   resolve(w, i, Access::read, p);
-  const int elements = i.elements;
-  for (int k = 0; k < elements; ++k) {
+  T v[kLanes][kElements];
+  if (p.row) std::memcpy(v, p.at[0], sizeof v);
+  else
+    for (int l = 0; l < kLanes; ++l) std::memcpy(v[l], p.at[l], sizeof v[l]);
+  for (int k = 0; k < kElements; ++k) {
     Register* d = w.reg<Register>(i.operand[k]);
-    for (int l = 0; l < kLanes; ++l) {
-      if (!(w.active >> l & 1)) continue;
-      T v;
-      std::memcpy(&v, p.at[l] + size_t(k) * sizeof v, sizeof v);
-      d[l] = Register(v);
-    }
+    if (w.active == kAllLanes) SIMT_LANES d[l] = Register(v[l][k]);
+    else SIMT_LANES d[l] = w.on[l] ? Register(v[l][k]) : d[l];
   }
   synchronise(w, i, true, false);
   if (i.acquires) orderFence(w, i.deviceScope);
 }
-template <class T, class Register>
+template <class T, class Register, int kElements>
 void store(Warp& w, const Insn& i) {
   if (i.releases) orderFence(w, i.deviceScope);
   Places p;
   resolve(w, i, Access::write, p);
-  const int elements = i.elements;
-  for (int k = 0; k < elements; ++k) {
+  T v[kLanes][kElements];
+  for (int k = 0; k < kElements; ++k) {
     const Register* d = w.reg<Register>(i.operand[k]);
-    for (int l = 0; l < kLanes; ++l) {
-      if (!(w.active >> l & 1)) continue;
-      const T v = T(d[l]);
-      std::memcpy(p.at[l] + size_t(k) * sizeof v, &v, sizeof v);
-    }
+    SIMT_LANES v[l][k] = T(d[l]);
   }
+  if (p.row) std::memcpy(p.at[0], v, sizeof v);
+  else eachLane(w.active, [&](int l) { std::memcpy(p.at[l], v[l], sizeof v[l]); });
   synchronise(w, i, false, true);
 }
 
@@ -166,7 +164,11 @@ void ld(Decoder& d) {
     i.kind = InstructionClass::integer;
     i.run = forElement(d, type, bytes, [](auto t, auto r) { return Handler(loadParam<decltype(t), decltype(r)>); });
   } else {
-    i.run = forElement(d, type, bytes, [](auto t, auto r) { return Handler(load<decltype(t), decltype(r)>); });
+    i.run = forElement(d, type, bytes, [&](auto t, auto r) {
+      using T = decltype(t);
+      using R = decltype(r);
+      return i.elements == 1 ? load<T, R, 1> : i.elements == 2 ? load<T, R, 2> : i.elements == 4 ? load<T, R, 4> : Handler(load<T, R, 8>);
+    });
   }
 }
 void st(Decoder& d) {
@@ -183,7 +185,11 @@ void st(Decoder& d) {
     d.address(d.operand(0));
   }
   const uint32_t bytes = dataOperands(d, d.operand(1), type, false);
-  i.run = forElement(d, type, bytes, [](auto t, auto r) { return Handler(store<decltype(t), decltype(r)>); });
+  i.run = forElement(d, type, bytes, [&](auto t, auto r) {
+    using T = decltype(t);
+    using R = decltype(r);
+    return i.elements == 1 ? store<T, R, 1> : i.elements == 2 ? store<T, R, 2> : i.elements == 4 ? store<T, R, 4> : Handler(store<T, R, 8>);
+  });
 }
 
 void prefetch(Decoder& d) {

@@ -17,6 +17,7 @@
 
 #include "memory.h"
 #include "program.h"
+#include "request.h"
 
 namespace lantern::simt {
 
@@ -45,6 +46,7 @@ struct Release {
 
 struct WarpOrder {
   uint32_t interval = 0;    // now
+  uint32_t sinceFloor = 0;  // the first one that is not below blockFloor
   uint32_t warpFloor = 0;   // what lanes of this warp did before is ordered
   uint32_t blockFloor = 0;  // what threads of this block did before is ordered
   std::vector<uint32_t> seen;  // by warp of the block: what it did before is ordered; empty: no more than blockFloor says
@@ -61,8 +63,6 @@ struct LaunchOrder {
   std::unordered_map<uint64_t, std::unique_ptr<std::vector<Release>>> releases;  // by address of an atomic
 };
 
-enum class Access : uint8_t { read, write, atomic, asyncWrite };
-
 void orderLaunch(Run& run);
 void orderBlock(Cta& cta);
 // `warps` met, `arrivers` only signalled (bar.arrive); all: no live warp is missing.
@@ -72,9 +72,10 @@ void orderFence(Warp& warp, bool deviceScope);
 // An atomic access, or a volatile one, to the address: it publishes what was fenced, and will acquire what others published.
 void orderAtomic(Warp& warp, uint64_t address, bool reads, bool writes);
 
-// Checks an access and stamps the cells. `offset` is from the start of the shadow's memory, `what` "shared" or "global".
+// Checks an access and stamps the cells. Offsets are from the start of the shadow's memory.
+void orderAccesses(Warp& warp, const Insn& insn, Shadow& shadow, const Request& offsets, bool shared);
 void orderAccess(Warp& warp, const Insn& insn, Shadow& shadow, uint64_t offset, uint32_t bytes, int lane, Access access, bool shared);
-// The copy that asyncWrite announced has landed.
-void orderLanded(Warp& warp, Shadow& shadow, uint64_t offset, uint32_t bytes, int lane);
+// The copies that asyncWrite announced have landed.
+void orderLanded(Warp& warp, Shadow& shadow, const Request& offsets);
 
 }  // namespace lantern::simt

@@ -70,9 +70,7 @@ void setSpecials(Warp& w, bool firstBlock) {
 void beginBlock(Cta& cta, bool first) {
   Run& run = *cta.warps[0].run;
   std::fill(cta.shared.begin(), cta.shared.end(), 0xff);
-  std::fill(cta.sharedState.begin(), cta.sharedState.end(), run.program.sharedArrays.empty() ? kUnwritten : kGap);
-  for (const SharedArray& a : run.program.sharedArrays) std::fill_n(cta.sharedState.begin() + a.offset, a.bytes, kUnwritten);
-  std::fill(cta.sharedState.begin() + run.program.sharedBytes, cta.sharedState.end(), kUnwritten);
+  cta.written.clear();
   cta.barriers = {};
   const uint32_t threads = uint32_t(run.launch.block.count());
   for (Warp& w : cta.warps) {
@@ -154,7 +152,12 @@ void runGrid(Run& run) {
   const size_t warps = size_t((launch.block.count() + kLanes - 1) / kLanes);
   Cta cta;
   cta.shared.resize(p.sharedBytes + launch.dynamicShared);
-  cta.sharedState.resize(cta.shared.size());
+  cta.written.resize(cta.shared.size());
+  if (!p.sharedArrays.empty()) {
+    cta.usable.resize(cta.shared.size());
+    for (const SharedArray& a : p.sharedArrays) cta.usable.setRange(a.offset, a.bytes);
+    cta.usable.setRange(p.sharedBytes, launch.dynamicShared);
+  }
   if (run.options.checkRaces) cta.sharedShadow.cover(cta.shared.size());
   cta.warps = std::vector<Warp>(warps);
   std::vector<ConstantLine> registers((p.registerBytes * warps) / sizeof(ConstantLine) + 1);

@@ -70,12 +70,12 @@ struct Cta {
   Dim index;
   uint64_t serial = 0;
   std::vector<uint8_t> shared;
-  std::vector<uint8_t> sharedState;  // by byte: kUnwritten, kWritten, kGap
+  Bits written;  // of its bytes
+  Bits usable;   // that are not in a gap between arrays; empty: all
   Shadow sharedShadow;
   std::array<Barrier, 16> barriers;
   std::vector<Warp> warps;
 };
-enum : uint8_t { kUnwritten = 0, kWritten = 1, kGap = 2 };
 
 enum class FindingKind : uint8_t { uninitialised, sharedRace, globalRace, asyncCopy, shuffle, readOnlyLoad };
 
