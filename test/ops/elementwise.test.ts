@@ -64,6 +64,14 @@ describe.each(FLOATS)('%s', (dtype) => {
     expect(await found.item()).toBe(data.filter((x) => !Number.isFinite(x)).length)
   })
 
+  test('countNonFinite of a part that is not aligned', async () => {
+    const data = normal(10, 3 * 401)
+    for (let i = 0; i < data.length; i += 5) data[i] = NaN
+    const part = data.slice(401, 802)
+    const found = countNonFinite(device.tensor(data, [3, 401], dtype).rows(1, 2))
+    expect(await found.item()).toBe(part.filter((x) => !Number.isFinite(x)).length)
+  })
+
   test.each([
     [3, 7, 0, 7],
     [3, 7, 2, 3],

@@ -34,6 +34,7 @@ const SHAPES = [
   [17, 64],
   [130, 33],
   [257, 200],
+  [110, 1051], // more rows than blocks of several warps run at a time
 ] as const
 
 /** dtypes of the branches and of the residual stream. */
@@ -95,6 +96,48 @@ describe.each(STREAMS)('rmsNorm %s, stream %s', (dtype, streamDtype) => {
     const dweight = r2.dweight.map((v, i) => v + back.dweight[i]!)
     expect(relativeError(await weight.grad!.floats(), dweight)).toBeLessThan(TOLERANCE[dtype])
     expect([first.sum.dtype, second.y.dtype]).toEqual([streamDtype, dtype])
+  })
+
+  test('rows near epsilon, and rows of zeros', async () => {
+    const [rows, cols] = [3, 40]
+    const data = asStored(normal(12, rows * cols, { std: 1e-3 }), streamDtype).fill(0, 2 * cols)
+    const w = asStored(normal(13, cols), dtype)
+    const dyData = asStored(normal(14, rows * cols), dtype)
+    const x = device.tensor(data, [rows, cols], streamDtype)
+    const weight = device.tensor(w, [cols], dtype)
+    x.requiresGrad = true
+    const tape = new Tape(device)
+    const y = rmsNorm(x, weight, EPS, { dtype })
+    tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
+    const want = reference(data, w, dyData, null)
+    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(await x.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[dtype])
+  })
+
+  test('the norm of a fused sum is the norm of the sum as it is stored, to the bit', async () => {
+    const [rows, cols] = [9, 100]
+    const weight = device.tensor(normal(15, cols), [cols], dtype)
+    const x = device.tensor(normal(16, rows * cols), [rows, cols], dtype)
+    const residual = device.tensor(normal(17, rows * cols), [rows, cols], streamDtype)
+    const { y, sum } = addRmsNorm(x, residual, weight, EPS)
+    expect(await y.floats()).toEqual(await rmsNorm(sum, weight, EPS, { dtype }).floats())
+  })
+
+  test('rows longer than a block holds in registers', async () => {
+    const [rows, cols] = [2, 16501]
+    const data = asStored(normal(18, rows * cols), streamDtype)
+    const w = asStored(normal(19, cols), dtype)
+    const dyData = asStored(normal(20, rows * cols), dtype)
+    const x = device.tensor(data, [rows, cols], streamDtype)
+    const weight = device.tensor(w, [cols], dtype)
+    x.requiresGrad = weight.requiresGrad = true
+    const tape = new Tape(device)
+    const y = rmsNorm(x, weight, EPS, { dtype })
+    tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
+    const want = reference(data, w, dyData, null)
+    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(await x.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(await weight.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE[dtype])
   })
 
   test('a sum that is used without its norm hands the gradient on', async () => {

@@ -1,0 +1,68 @@
+// Embedding: rows gathered, and gradients summed over runs of equal ids.
+export default {
+  module: 'embedding',
+  tests: ['test/ops/embedding.test.ts'],
+  mutations: [
+    {
+      name: 'every place of a run adds the run',
+      find: '(i > 0 && sorted.ids[i - 1] == id)',
+      replace: 'false',
+      why: 'Only where a run starts is there something to do. Else several threads write the same row: a race.',
+      only: 'embedding of a float32 table to float32 33 tokens',
+    },
+    {
+      name: 'the place before the first',
+      find: '(i > 0 && sorted.ids[i - 1] == id)',
+      replace: '(sorted.ids[i - 1] == id)',
+      why: 'Reads one element before the array.',
+      only: 'embedding of a float32 table to float32 33 tokens',
+    },
+    {
+      name: 'the gradient is overwritten',
+      find: 'auto total = load<width.value>(dweight);',
+      replace: 'auto total = Floats<width.value>{};',
+      why: 'It is added to what is there.',
+      only: 'embedding of a float32 table to float32 33 tokens',
+    },
+    {
+      name: 'rows in the order of ids',
+      file: 'common/sortedRuns.cuh',
+      find: 'const Floats<kWidth> row = load<kWidth>(x + positions[i] * cols + col);',
+      replace: 'const Floats<kWidth> row = load<kWidth>(x + i * cols + col);',
+      why: 'Place i of the sorted ids is not token i.',
+      only: 'embedding of a float32 table to float32 33 tokens',
+    },
+    {
+      name: 'eight rows at a time, beyond the end of the run',
+      file: 'common/sortedRuns.cuh',
+      find: 'for (; i + kRows <= end; i += kRows) {',
+      replace: 'for (; i + kRows <= end + 1; i += kRows) {',
+      why: 'Runs one short of a multiple of eight take in the next id.',
+      only: 'embedding of a float32 table to float32 70 tokens',
+    },
+    {
+      name: 'runs end where the search began',
+      file: 'common/sortedRuns.cuh',
+      find: 'return lowerBound(ids, last + 1, min(last + step, count), id + 1);',
+      replace: 'return last + 1;',
+      why: 'The steps double: the end lies between the last two.',
+      only: 'embedding of a float32 table to float32 70 tokens',
+    },
+    {
+      name: 'the bound as a sum of 32 bits',
+      file: 'common/gather.cuh',
+      find: 'if (id >= 0 && id < limit) return',
+      replace: 'if (int32_t(uint32_t(id) + 1u) <= limit && id >= 0) return',
+      why: 'id + 1 overflows at 2^31 - 1, which then passes for a small number.',
+      only: 'id 2147483647 outside the table',
+    },
+    {
+      name: 'the row behind the table is inside',
+      file: 'common/gather.cuh',
+      find: 'id < limit) return',
+      replace: 'id <= limit) return',
+      why: 'Off by one.',
+      only: 'id 5 outside the table',
+    },
+  ],
+}

@@ -1,0 +1,60 @@
+// The norm over all gradients: float64 sums of a fixed grid, then of its blocks.
+export default {
+  module: 'gradNorm',
+  tests: ['test/ops/adamw.test.ts'],
+  mutations: [
+    {
+      name: 'squares in float32',
+      find: 'sum += double(x) * double(x);',
+      replace: 'sum += double(x * x);',
+      why: 'Infinite beyond 1.8e19, zero below 1e-23.',
+      only: 'the norm of huge and tiny gradients',
+    },
+    {
+      name: 'no root',
+      find: '*norm = float(sqrt(sum));',
+      replace: '*norm = float(sum);',
+      why: 'The square of the norm.',
+      only: 'three steps with no clipping',
+    },
+    {
+      name: 'beyond the end of a tensor',
+      file: 'common/parameterTable.cuh',
+      find: 'fn(row, begin, min(row.count, begin + kParameterBlock));',
+      replace: 'fn(row, begin, begin + kParameterBlock);',
+      why: 'The last block of a tensor is not full.',
+      only: 'three steps with no clipping',
+    },
+    {
+      name: 'a step of one block',
+      file: 'common/parameterTable.cuh',
+      find: 'for (; next < prefix.all; next += gridDim.x) {',
+      replace: 'for (; next < prefix.all; next += 1) {',
+      why: 'Blocks count what other blocks count too.',
+      only: 'three steps with no clipping',
+    },
+    {
+      name: 'tensors that start with the block belong to it',
+      file: 'common/parameterTable.cuh',
+      find: 'if (starts[at + step] <= next) at += step;',
+      replace: 'if (starts[at + step] < next) at += step;',
+      why: 'Off by one in a binary search: the first block of a tensor is taken beyond the end of the one before.',
+      only: 'three steps with no clipping',
+    },
+    {
+      name: 'the unaligned tail is left out',
+      file: 'common/parameterTable.cuh',
+      find: 'for (int i = 0; i < 4; ++i) v.x[i] = i < left ? p[i] : 0.f;',
+      replace: 'for (int i = 0; i < 4; ++i) v.x[i] = i + 1 < left ? p[i] : 0.f;',
+      why: 'The last element of a tensor.',
+      only: 'three steps with no clipping',
+    },
+    {
+      name: 'partials of blocks that did not run',
+      find: 'for (int i = threadIdx.x; i < partials; i += kTableThreads)',
+      replace: 'for (int i = threadIdx.x; i <= partials; i += kTableThreads)',
+      why: 'One beyond the end of workspace.',
+      only: 'three steps with no clipping',
+    },
+  ],
+}

@@ -1,0 +1,78 @@
+// RMS norm, alone and with the residual addition: a row's sum over the block, sums of weight gradients over rows and blocks.
+export default {
+  module: 'rmsNorm',
+  tests: ['test/ops/rmsNorm.test.ts'],
+  mutations: [
+    {
+      name: 'epsilon outside of the root',
+      find: 'sqrtf(blockReduce(square, Sum{}, scratch) / float(p.cols) + float(p.eps))',
+      replace: '(sqrtf(blockReduce(square, Sum{}, scratch) / float(p.cols)) + float(p.eps))',
+      why: 'Only rows whose mean square is near epsilon show it.',
+      only: 'float32, stream float32 rows near epsilon',
+    },
+    {
+      name: 'mean over the padded row',
+      find: 'float(p.cols) + float(p.eps)',
+      replace: 'float((p.cols + 3) / 4 * 4) + float(p.eps)',
+      why: 'The divisor is right for multiples of four alone.',
+      only: 'float32, stream float32 [3, 7]',
+    },
+    {
+      name: 'the unrounded sum is normalised',
+      find: '      for (float& v : h.x) v = toFloat(fromFloat<S>(v));\n',
+      replace: '',
+      why: 'The backward sees the stored sum, so the forward must normalise that one. A tolerance hides it, equal bits do not.',
+      only: 'bfloat16, stream bfloat16 the norm of a fused sum',
+    },
+    {
+      name: 'the gradient of the stream is dropped',
+      find: 'if (p.dsum) d = load<kWidth>(static_cast<const S*>(p.dsum) + at + col);',
+      replace: '',
+      why: 'What reaches the sum directly is lost.',
+      only: 'float32, stream float32 with the residual',
+    },
+    {
+      name: 'one scratch for all rows of a block',
+      find: 'scratch[turn % 2]) * r * r * r',
+      replace: 'scratch[0]) * r * r * r',
+      why: 'A fast warp writes the next row while a slow one reads the last: a race that numbers seldom show.',
+      only: 'float32, stream float32 [110, 1051]',
+    },
+    {
+      name: 'no barrier between the sums of the warps',
+      find: '  sums[warp][lane] = total;\n  __syncthreads();\n',
+      replace: '  sums[warp][lane] = total;\n',
+      why: 'The first warp reads what the others have not written yet.',
+      only: 'float32, stream float32 [17, 64]',
+    },
+    {
+      name: 'no barrier in the reduction of a block',
+      file: 'common/cuda.cuh',
+      find: '  if (lane == 0) scratch[warp] = x;\n  __syncthreads();\n  x = scratch[0];',
+      replace: '  if (lane == 0) scratch[warp] = x;\n  x = scratch[0];',
+      why: 'Warps read partial sums that are not there yet.',
+      only: 'float32, stream float32 [257, 200]',
+    },
+    {
+      name: 'the first partial counts twice',
+      find: 'for (int w = 1; w < kWarp; ++w) total += sums[w][lane];',
+      replace: 'for (int w = 0; w < kWarp; ++w) total += sums[w][lane];',
+      why: 'total begins with the first one.',
+      only: 'float32, stream float32 [17, 64]',
+    },
+    {
+      name: 'stale sums of long rows',
+      find: 'if (sums && turn > 0) dw = load<kWidth>(sums + col);',
+      replace: 'if (sums) dw = load<kWidth>(sums + col);',
+      why: 'The first row of a block adds to workspace that nobody wrote. Only rows beyond what registers hold come here.',
+      only: 'float32, stream float32 rows longer than a block holds',
+    },
+    {
+      name: 'the weight gradient is overwritten',
+      find: 'dweight[col] += total;',
+      replace: 'dweight[col] = total;',
+      why: 'A weight that is used twice keeps the gradient of one use.',
+      only: 'float32, stream float32 with the residual',
+    },
+  ],
+}
