@@ -8,6 +8,9 @@ export const TEST_DEVICE = (process.env.LANTERN_TEST_DEVICE || 'cpu') as DeviceK
 /** Whether the GPU is the PTX machine: it tells fresh memory from written by itself, and is slow. */
 export const SIMULATED = TEST_DEVICE !== 'cpu' && /simulated/i.test(Device.describe().cuda.gpus[0]?.name ?? '')
 
+/** Whether tables take their smaller shapes, which reach the same code: the PTX machine executes every lane. LANTERN_TEST_DEEP=1: all in full. */
+export const QUICK = SIMULATED && !process.env.LANTERN_TEST_DEEP
+
 /** A device of the kind that is tested. The caller closes it. */
 export const openTestDevice = (options: DeviceOptions = {}): Device => Device.open(TEST_DEVICE, options)
 

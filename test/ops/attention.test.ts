@@ -182,7 +182,7 @@ describe('inputs that do not fit', () => {
   })
 
   test.each([[[0, 9]], [[0, 7, 5, 10]], [[1, 10]], [[0, 11]]])('cuSeqlens %j fail on the device', async (cu) => {
-    const out = attention({ ...base(), cuSeqlens: device.tensor(Int32Array.from(cu)) })
-    await expect(out.floats()).rejects.toThrow('cuSeqlens must ascend from 0 to the number of tokens, 10')
+    attention({ ...base(), cuSeqlens: device.tensor(Int32Array.from(cu)) }) // what it writes is not to be read
+    await expect(device.synchronize()).rejects.toThrow('cuSeqlens must ascend from 0 to the number of tokens, 10')
   })
 })

@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError, ShapeError } from '../../lib/errors.js'
 import { type RowSampling, sample } from '../../lib/ops/sampling.js'
-import { asStored, FLOATS, normal, openTestDevice, testDevice } from '../support.js'
+import { asStored, FLOATS, normal, openTestDevice, QUICK, testDevice } from '../support.js'
 
 const device = testDevice()
+
+/** Vocabularies: one slice of a row, several, and many; the last two hold more than the candidates that are kept at hand. */
+const VOCABULARIES = [33, 128, 4099, QUICK ? 10_007 : 151_936]
+const DRAWS = { rounds: 10, perRound: QUICK ? 60 : 4000 }
 
 /** Philox4x32-10 as its paper states it, on BigInt. */
 function philox(key: [bigint, bigint], counter: [bigint, bigint, bigint, bigint]): bigint[] {
@@ -69,7 +73,7 @@ test('the reference generator gives the published numbers for key 0 and counter 
   expect(philox([0n, 0n], [0n, 0n, 0n, 0n])).toEqual([0x6627e8d5n, 0xe169c58dn, 0xbc57ac4cn, 0x9b00dbd8n])
 })
 
-describe('distribution of 40,000 draws against the exact one (chi-square)', () => {
+describe('distribution of many draws against the exact one (chi-square)', () => {
   const previous = [3, 3, 7, 11, 40]
   test.each<[string, RowSampling]>([
     ['temperature 1', { temperature: 1 }],
@@ -84,7 +88,7 @@ describe('distribution of 40,000 draws against the exact one (chi-square)', () =
   ])('%s', async (_, row) => {
     const logits = normal(3, 61, { std: 1.5 })
     logits[5] = -Infinity
-    const [rounds, perRound] = [10, 4000]
+    const { rounds, perRound } = DRAWS
     const counts = new Map<number, number>()
     for (let seed = 0; seed < rounds; seed++)
       for (const id of await draw(logits, { ...row, seed }, perRound)) counts.set(id, (counts.get(id) ?? 0) + 1)
@@ -109,7 +113,7 @@ describe('distribution of 40,000 draws against the exact one (chi-square)', () =
 })
 
 describe.each(FLOATS)('%s logits', (dtype) => {
-  test.each([33, 128, 4099, 151936])(
+  test.each(VOCABULARIES)(
     'vocabulary of %i: draws and log probabilities, each row with its own settings',
     async (vocab) => {
       const rows: RowSampling[] = [
@@ -144,7 +148,7 @@ describe.each(FLOATS)('%s logits', (dtype) => {
     },
   )
 
-  test.each([4099, 151936])('top-k and top-p of %i columns keep exactly what sorting keeps', async (vocab) => {
+  test.each(VOCABULARIES.slice(2))('top-k and top-p of %i columns keep exactly what sorting keeps', async (vocab) => {
     const logits = asStored(normal(9, vocab, { std: 2, outliers: 0.2 }), dtype)
     for (const row of [
       { temperature: 1e5, topK: 3 }, // all that stay are about equally likely: 24 draws see each
