@@ -1,5 +1,44 @@
 import { fileURLToPath } from 'node:url'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig, type UserWorkspaceConfig } from 'vitest/config'
+import { addon } from './lib/tensor/native.js'
+import { MACHINE, REPORTS } from './test/cuda/build.js'
+
+/** Runs after the tests on the PTX machine, whose reports it reads. */
+const COVERAGE = 'test/cuda/coverage.test.ts'
+
+const project = (test: UserWorkspaceConfig['test']) => ({ extends: true as const, test })
+
+const onCpu = project({ name: 'cpu', exclude: [...configDefaults.exclude, 'test/cuda/**'] })
+
+/** The tests that hold on every device once more, on the PTX machine, whose libcuda.so.1 is the first that is found; and those of CUDA. */
+const onMachine = [
+  project({
+    name: 'cuda',
+    include: ['test/{ops,tensor,models,cuda}/**/*.test.ts'],
+    exclude: [COVERAGE],
+    globalSetup: 'test/cuda/setup.ts',
+    env: {
+      LD_LIBRARY_PATH: [MACHINE, process.env.LD_LIBRARY_PATH].filter(Boolean).join(':'),
+      LANTERN_TEST_DEVICE: 'cuda',
+      LANTERN_SIMT_REPORT: `${REPORTS}/process`,
+    },
+    testTimeout: 300_000,
+  }),
+  project({ name: 'coverage', include: [COVERAGE], sequence: { groupOrder: 1 } }),
+]
+
+/** cpu and cuda; or, where LANTERN_TEST_DEVICE names one, that device as it is found, alone. */
+function projects() {
+  if (process.env.LANTERN_TEST_DEVICE)
+    return [project({ name: process.env.LANTERN_TEST_DEVICE, exclude: [...configDefaults.exclude, COVERAGE] })]
+  let toolkit = 0
+  try {
+    toolkit = addon().cuda().toolkit
+  } catch {} // the tests will tell that there is no addon
+  if (toolkit) return [onCpu, ...onMachine]
+  console.warn('The CUDA kernels are not tested: the addon was built without nvcc (node scripts/fatbin.mjs --nvcc).')
+  return [onCpu]
+}
 
 export default defineConfig({
   esbuild: { target: 'es2022' }, // lowers `using`, which Node 20 does not parse
@@ -8,5 +47,6 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,
     maxWorkers: 2,
+    projects: projects(),
   },
 })

@@ -70,6 +70,7 @@ export class Device {
   readonly #net: FinalizationRegistry<number>
   readonly #poison: boolean
   #closed = false
+  #closing: Promise<void> | undefined
 
   /** @param gpu its ordinal, or null for the CPU */
   private constructor(gpu: number | null, options: DeviceOptions) {
@@ -307,11 +308,15 @@ export class Device {
     }
   }
 
-  /** Waits for the work enqueued so far, then stops the threads and gives all memory back. */
-  async close(): Promise<void> {
-    if (this.#closed) return
-    await this.#native.synchronize().catch(() => undefined)
+  /** Waits for the work enqueued so far, then stops the threads and gives all memory back. Nothing can be enqueued any more from the call on. */
+  close(): Promise<void> {
+    this.#closing ??= this.#finish()
+    return this.#closing
+  }
+
+  async #finish(): Promise<void> {
     this.#closed = true
+    await this.#native.synchronize().catch(() => undefined)
     this.#native.close()
   }
 

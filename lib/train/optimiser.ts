@@ -2,7 +2,7 @@ import { LanternError } from '../errors.js'
 import { adamw, type ParameterTable, parameterTable } from '../ops/adamw.js'
 import { gradNorm } from '../ops/gradNorm.js'
 import { gradOf } from '../tensor/tape.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { dtypeCode, type Tensor } from '../tensor/tensor.js'
 
 /** AdamW's constants. */
 export interface AdamWOptions {
@@ -70,9 +70,22 @@ export class Optimiser {
   step(learningRate: number, maxGradNorm: number): Tensor {
     const device = this.#slots[0]!.parameter.device
     const norm = device.persistent(() => gradNorm(this.#table))
-    this.count++
-    adamw(this.#table, { ...this.#options, learningRate, step: this.count, maxGradNorm, norm, zeroGrad: true })
+    try {
+      this.count++
+      adamw(this.#table, { ...this.#options, learningRate, step: this.count, maxGradNorm, norm, zeroGrad: true })
+    } catch (error) {
+      norm.dispose()
+      throw error
+    }
     return norm
+  }
+
+  /** Forgets the gradients that were added since the last step. */
+  zeroGrad(): void {
+    for (const { parameter } of this.#slots) {
+      const y = gradOf(parameter)
+      y.device.launch('fill', { y, count: y.size, dtype: dtypeCode(y.dtype), value: 0 })
+    }
   }
 
   /** The first parameter that is not finite itself, else the first whose gradient is not; null when all are. For a step that was refused. */

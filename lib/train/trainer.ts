@@ -147,7 +147,7 @@ export class Trainer {
     return 'finished'
   }
 
-  /** One optimiser step. */
+  /** One optimiser step. One that fails, as for want of memory, leaves the run between two steps: go on from a checkpoint. */
   async step(): Promise<StepReport> {
     const { options, device } = this
     const started = performance.now()
@@ -161,12 +161,11 @@ export class Trainer {
       using tape = new Tape(device)
       const { loss, parts } = this.objective.loss(micro, 1 / valid)
       tape.backward(loss)
-      reads.push(parts.floats())
+      reads.push(awaitedLater(parts.floats()))
       flops += this.objective.flops(micro)
     }
-    const norm = this.optimiser.step(rate, options.maxGradNorm)
+    using norm = this.optimiser.step(rate, options.maxGradNorm)
     const [gradNorm, ...sums] = await Promise.all([norm.item(), ...reads])
-    norm.dispose()
     const parts = this.#mean(sums, valid)
     const step = ++this.state.step
     const lost = Object.entries(parts).find(([, value]) => !Number.isFinite(value))
@@ -198,7 +197,7 @@ export class Trainer {
     for (const micro of microBatches(samples, this.options.microBatchTokens)) {
       using _scope = this.device.scope()
       valid += micro.reduce((n, s) => n + weightOf(s), 0)
-      reads.push(this.objective.loss(micro, 1).parts.floats())
+      reads.push(awaitedLater(this.objective.loss(micro, 1).parts.floats()))
     }
     return this.#mean(await Promise.all(reads), valid)
   }
@@ -220,4 +219,10 @@ export class Trainer {
     })
     return this.objective.total(sums, valid)
   }
+}
+
+/** A promise whose failure is nobody's before it is awaited: the work that comes first may fail as well, and then it never is. */
+function awaitedLater<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined)
+  return promise
 }

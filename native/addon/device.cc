@@ -40,6 +40,7 @@ struct NativeDevice::Pending {
   Napi::Promise::Deferred deferred;
   size_t bytes;
   void* copy;
+  int64_t number;  // of the download
   Status status;
 };
 
@@ -106,7 +107,7 @@ void NativeDevice::uploadMapped(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NativeDevice::wait(Napi::Env env, size_t bytes, const void* from) {
-  auto* pending = new Pending{this, Napi::Promise::Deferred::New(env), bytes, bytes ? std::malloc(bytes) : nullptr, {}};
+  auto* pending = new Pending{this, Napi::Promise::Deferred::New(env), bytes, bytes ? std::malloc(bytes) : nullptr, -1, {}};
   const Napi::Promise promise = pending->deferred.Promise();
   if (pending_++ == 0) settler_.Ref(env);
   if (bytes && !pending->copy) {
@@ -114,6 +115,7 @@ Napi::Value NativeDevice::wait(Napi::Env env, size_t bytes, const void* from) {
     settle(env, pending);
     return promise;
   }
+  pending->number = downloads_++;
   backend_->download(pending->copy, from, bytes, [this, pending](Status status) {
     pending->status = std::move(status);
     if (settler_.NonBlockingCall(pending, [](Napi::Env env, Napi::Function, Pending* p) { p->device->settle(env, p); }) != napi_ok) {
@@ -127,6 +129,7 @@ Napi::Value NativeDevice::wait(Napi::Env env, size_t bytes, const void* from) {
 void NativeDevice::settle(Napi::Env env, Pending* pending) {
   if (--pending_ == 0) settler_.Unref(env);
   if (!pending->status.ok()) {
+    if (backend_ && pending->number >= 0) backend_->told(pending->number);
     std::free(pending->copy);
     pending->deferred.Reject(toError(env, pending->status));
   } else if (!pending->bytes) pending->deferred.Resolve(env.Undefined());

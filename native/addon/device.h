@@ -45,6 +45,7 @@ class NativeDevice : public Napi::ObjectWrap<NativeDevice> {
   Napi::ThreadSafeFunction settler_;
   napi_env env_ = nullptr;
   int pending_ = 0;
+  int64_t downloads_ = 0;
 };
 
 Napi::Value toError(Napi::Env env, const Status& status);

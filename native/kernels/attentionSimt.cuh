@@ -45,16 +45,25 @@ LANTERN_DEVICE int simtX() { return threadIdx.x % kSimtSide; }
 LANTERN_DEVICE int simtY() { return threadIdx.x / kSimtSide; }
 
 // `count` rows into shared memory, zeros beyond; row(i): element offset of row i, negative for a row of zeros.
+template <int kWidth, class Shape, int kRows, class T, class F>
+LANTERN_DEVICE void loadRowsAs(float* to, const T* from, int count, int headDim, F&& row) {
+  constexpr int kPieces = Shape::kHeadDim / kWidth;
+#pragma unroll(kWidth == 1 ? 1 : 4)
+  for (int i = threadIdx.x; i < kRows * kPieces; i += kSimtThreads) {
+    const int r = i / kPieces, d = i % kPieces * kWidth;
+    float x[kWidth] = {};
+    if (const int64_t at = r < count && d < headDim ? row(r) : -1; at >= 0) loadPack(from + at + d, x);
+    storePack(to + r * Shape::kRowFloats + d, x);
+  }
+}
 template <class Shape, int kRows, class F>
 LANTERN_DEVICE void loadRows(float* to, const Elements& from, int count, int headDim, F&& row) {
-  constexpr int kPieces = Shape::kHeadDim / 4;
-#pragma unroll 4
-  for (int i = threadIdx.x; i < kRows * kPieces; i += kSimtThreads) {
-    const int r = i / kPieces, d = i % kPieces * 4;
-    float x[4] = {};
-    if (const int64_t at = r < count && d < headDim ? row(r) : -1; at >= 0) from.load(x, at + d, headDim - d);
-    storePack<4>(to + r * Shape::kRowFloats + d, x);
-  }
+  const auto load = [&](auto* base) {
+    if (from.vectors) loadRowsAs<4, Shape, kRows>(to, base, count, headDim, row);
+    else loadRowsAs<1, Shape, kRows>(to, base, count, headDim, row);
+  };
+  if (from.dtype == kFloat32) load(static_cast<const float*>(from.base));
+  else load(static_cast<const bf16*>(from.base));
 }
 
 // s[i][j] = sum over d of a[row i][d] * b[streamed row j][d], of this thread's rows.

@@ -128,6 +128,13 @@ LANTERN_DEVICE CrossEntropyRow targetRow(const CrossEntropyParams& p, bool wide,
   return {blockReduce(value, Sum{}, scratch.sums[1]), s.top == bestAt, 1};
 }
 
+// In one access: field by field, a warp would touch every sector twice.
+LANTERN_DEVICE CrossEntropyRow loadRow(const CrossEntropyRow* row) {
+  static_assert(sizeof(CrossEntropyRow) == sizeof(int4));
+  const int4 bits = *reinterpret_cast<const int4*>(row);
+  return {__hiloint2double(bits.y, bits.x), bits.z, bits.w};
+}
+
 }  // namespace lantern::cuda
 
 using namespace lantern;
@@ -161,8 +168,10 @@ extern "C" __global__ void __launch_bounds__(kCrossEntropyTotalThreads)
   __shared__ int64_t counts[2][kCrossEntropyTotalThreads / kWarp];
   double total = 0;
   int64_t correct = 0, valid = 0;
-  for (int64_t row = threadIdx.x; row < p.rows; row += kCrossEntropyTotalThreads)
-    total += rows[row].loss, correct += rows[row].correct, valid += rows[row].counts;
+  for (int64_t i = threadIdx.x; i < p.rows; i += kCrossEntropyTotalThreads) {
+    const CrossEntropyRow row = loadRow(rows + i);
+    total += row.loss, correct += row.correct, valid += row.counts;
+  }
   total = blockReduce(total, Sum{}, loss);
   correct = blockReduce(correct, Sum{}, counts[0]);
   valid = blockReduce(valid, Sum{}, counts[1]);

@@ -86,15 +86,13 @@ LANTERN_DEVICE int topColumn(const float* logits, const SoftmaxStats& s, int col
   return top < columns ? top : begin;  // none where all is NaN
 }
 
-template <class D>
 struct HeadRow {
   const HeadTask& task;
   float* s;  // this row's logits, and then dlogits
   const float* t;
   int label;
+  bool half;  // whether dlogits are bfloat16
   RowScratch& scratch;
-
-  LANTERN_DEVICE D* dlogits() const { return reinterpret_cast<D*>(s); }
 
   // Softmaxes, cross entropy and what the divergence is taken relative to; whether the most probable classes agree.
   LANTERN_DEVICE bool prepare(int local) const {
@@ -168,8 +166,8 @@ struct HeadRow {
 #pragma unroll
         for (int k = 0; k < 3; ++k) sums[k].add(packs[k]);
       if constexpr (kWrite) {
-        if constexpr (sizeof(D) == 2) __syncthreads();
-        if (inside && col < vocab) storePack(dlogits() + col, x);
+        if (half) __syncthreads();
+        if (inside && col < vocab) half ? storePack(reinterpret_cast<bf16*>(s) + col, x) : storePack(s + col, x);
       }
     }
   }
@@ -197,18 +195,17 @@ struct HeadRow {
   }
 };
 
-template <class D>
-LANTERN_DEVICE void headRow(const HeadTask& t, int first, RowScratch& scratch) {
+LANTERN_DEVICE void headRow(const HeadTask& t, int first, bool half, RowScratch& scratch) {
   const int local = blockIdx.x;
   if (local >= chunkCount(t, first)) return;
   const DistillHeadParams& p = t.p;
   const int64_t token = t.rows[first + local];
-  const HeadRow<D> row{t, t.s + local * t.ld, t.teacher ? t.t + local * t.ld : nullptr, p.labels[token], scratch};
+  const HeadRow row{t, t.s + local * t.ld, t.teacher ? t.t + local * t.ld : nullptr, p.labels[token], half, scratch};
   if (threadIdx.x == 0) scratch.constants.sumH = 0;
   const bool agrees = row.prepare(local), gradients = p.dhidden || p.dweight;
   double total[3] = {};
-  if (t.teacher) forDivergence(p.kind, [&](auto kind) { row.template run<kind()>(gradients, total); });
-  else row.template run<kNone>(gradients, total);
+  if (t.teacher) forDivergence(p.kind, [&](auto kind) { row.run<kind()>(gradients, total); });
+  else row.run<kNone>(gradients, total);
   if (threadIdx.x != 0) return;
   HeadResult result{scratch.crossEntropy, 0, total[2], double(t.teacher && agrees)};
   if (t.teacher) {
@@ -243,6 +240,10 @@ using namespace lantern::cuda;
 extern "C" __global__ void __launch_bounds__(kSelectThreads) distillHead_select(const __grid_constant__ HeadTask t, Fault* fault) {
   select(t, fault);
 }
+extern "C" __global__ void __launch_bounds__(kHeadThreads, 2) distillHead_rows(const __grid_constant__ HeadTask t, int first, bool half) {
+  __shared__ RowScratch scratch;
+  headRow(t, first, half, scratch);
+}
 extern "C" __global__ void __launch_bounds__(kHeadTotalThreads) distillHead_total(const __grid_constant__ HeadTask t) { total(t); }
 
 #define LANTERN_HEAD_HIDDEN(suffix, H)                                                                                            \
@@ -251,10 +252,6 @@ extern "C" __global__ void __launch_bounds__(kHeadTotalThreads) distillHead_tota
   }                                                                                                                               \
   extern "C" __global__ void __launch_bounds__(kMoveThreads) distillHead_scatter##suffix(const __grid_constant__ HeadTask t, int first) { \
     scatterRow<H>(t, first);                                                                                                      \
-  }                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(kHeadThreads, 2) distillHead_rows##suffix(const __grid_constant__ HeadTask t, int first) {    \
-    __shared__ RowScratch scratch;                                                                                                \
-    headRow<H>(t, first, scratch);                                                                                                \
   }
 LANTERN_HEAD_HIDDEN(F32, float)
 LANTERN_HEAD_HIDDEN(Bf16, bf16)

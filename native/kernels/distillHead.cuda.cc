@@ -7,17 +7,16 @@ namespace {
 
 // How the products with one model's weight run.
 struct Side {
-  bool mma, aligned;  // aligned: whole chunks of 16 bytes can be copied
+  bool mma;  // bfloat16 in rows of whole 16 bytes
   int64_t hiddenDtype, weightDtype, size;
 
   Side(int64_t hidden, int64_t weight, int64_t size, const void* data)
-      : mma(hidden == kBfloat16 && weight == kBfloat16), aligned(size % 8 == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0),
-        hiddenDtype(hidden), weightDtype(weight), size(size) {}
+      : mma(hidden == kBfloat16 && weight == kBfloat16 && size % 8 == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0), hiddenDtype(hidden), weightDtype(weight), size(size) {}
   int64_t dtype() const { return mma ? kBfloat16 : kFloat32; }  // of the gathered hidden states, and of dlogits
   int64_t tileRows() const { return mma ? kMmaRows : kFloatRows; }
   unsigned threads() const { return mma ? kMmaThreads : kFloatThreads; }
   std::string product(const char* which) const {
-    if (mma) return std::string("distillHeadMma_") + which + (aligned ? "Aligned" : "Any");
+    if (mma) return std::string("distillHeadMma_") + which;
     const std::string name = std::string("distillHeadFloat_") + which;
     return name == "distillHeadFloat_weightGradient" ? name : entryOf(name.c_str(), {weightDtype});
   }
@@ -69,7 +68,7 @@ class Head {
     const DistillHeadParams& p = t_.p;
     LANTERN_TRY(logits(student_, first, false));
     if (t_.teacher) LANTERN_TRY(logits(teacher_, first, true));
-    LANTERN_TRY(c_.launch(entryOf("distillHead_rows", {student_.dtype()}).c_str(), {unsigned(t_.chunkRows)}, kHeadThreads, 0, t_, first));
+    LANTERN_TRY(c_.launch("distillHead_rows", {unsigned(t_.chunkRows)}, kHeadThreads, 0, t_, first, student_.mma));
     const int colTiles = int(ceilDiv(p.hiddenSize, kTileCols));
     const size_t shared = student_.mma ? kMmaShared : 0;
     const auto tiles = [&](int64_t rows) { return unsigned(ceilDiv(rows, student_.tileRows()) * colTiles); };

@@ -36,7 +36,6 @@ LANTERN_DEVICE void storeStats(const HeadTask& t, const Product& product, int wh
 }
 
 // Blocks of the same rows of the weight run side by side.
-template <bool kAligned>
 LANTERN_DEVICE void logits(const HeadTask& t, int first, bool teacher, int rowTiles) {
   const int row0 = int(blockIdx.x) % rowTiles * kMmaRows, tile = int(blockIdx.x) / rowTiles, col0 = tile * kTileCols;
   const int rows = min(kMmaRows, chunkCount(t, first) - row0);
@@ -46,7 +45,7 @@ LANTERN_DEVICE void logits(const HeadTask& t, int first, bool teacher, int rowTi
   const bf16* x = static_cast<const bf16*>(teacher ? t.xt : t.x);
   const bf16* w = static_cast<const bf16*>(teacher ? p.teacherWeight : p.weight);
   const int own = teacher ? t.teacherColumns : int(p.vocab);
-  TileProduct<Shape, true, true, kAligned> product;
+  TileProduct<Shape, true, true> product;
   if (col0 < own) product.add(sharedAddress(memory), {x + row0 * size, size, rows}, {w + col0 * size, size, own - col0}, int(size));
   float* plane = (teacher ? t.t : t.s) + row0 * t.ld + col0;
   const int width = int(t.ld) - col0;
@@ -58,13 +57,12 @@ LANTERN_DEVICE void logits(const HeadTask& t, int first, bool teacher, int rowTi
 
 LANTERN_DEVICE const bf16* dlogitsOf(const HeadTask& t) { return reinterpret_cast<const bf16*>(t.s); }
 
-template <bool kAligned>
 LANTERN_DEVICE void weightGradient(const HeadTask& t, int first, int colTiles) {
   const int rows = chunkCount(t, first);
   if (rows == 0) return;
   const int64_t size = t.p.hiddenSize;
   const int row0 = int(blockIdx.x) / colTiles * kMmaRows, col0 = int(blockIdx.x) % colTiles * kTileCols;
-  TileProduct<Shape, false, false, kAligned> product;
+  TileProduct<Shape, false, false> product;
   product.add(sharedAddress(memory), {dlogitsOf(t) + row0, 2 * t.ld, int(t.p.vocab - row0)},
               {static_cast<const bf16*>(t.x) + col0, size, int(size - col0)}, rows);
   float* dweight = t.p.dweight + row0 * size + col0;
@@ -84,7 +82,6 @@ LANTERN_DEVICE void weightGradient(const HeadTask& t, int first, int colTiles) {
 }
 
 // blockIdx.y: the slice of the vocabulary.
-template <bool kAligned>
 LANTERN_DEVICE void hiddenGradient(const HeadTask& t, int first, int colTiles) {
   const int64_t size = t.p.hiddenSize;
   const int row0 = int(blockIdx.x) / colTiles * kMmaRows, col0 = int(blockIdx.x) % colTiles * kTileCols;
@@ -92,7 +89,7 @@ LANTERN_DEVICE void hiddenGradient(const HeadTask& t, int first, int colTiles) {
   if (rows <= 0) return;
   const int64_t begin = int64_t(blockIdx.y) * t.sliceRows;
   const int depth = int(min(int64_t(t.sliceRows), t.p.vocab - begin));
-  TileProduct<Shape, true, false, kAligned> product;
+  TileProduct<Shape, true, false> product;
   product.add(sharedAddress(memory), {dlogitsOf(t) + row0 * (2 * t.ld) + begin, 2 * t.ld, rows},
               {static_cast<const bf16*>(t.p.weight) + begin * size + col0, size, int(size - col0)}, depth);
   float* partial = t.partial + (int64_t(blockIdx.y) * t.chunkRows + row0) * size + col0;
@@ -113,18 +110,15 @@ LANTERN_DEVICE void hiddenGradient(const HeadTask& t, int first, int colTiles) {
 using namespace lantern;
 using namespace lantern::cuda;
 
-#define LANTERN_HEAD_MMA(suffix, aligned)                                                                         \
-  extern "C" __global__ void __launch_bounds__(kMmaThreads, 2)                                                    \
-      distillHeadMma_logits##suffix(const __grid_constant__ HeadTask t, int first, int teacher, int rowTiles) {   \
-    logits<aligned>(t, first, teacher, rowTiles);                                                                 \
-  }                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(kMmaThreads, 2)                                                    \
-      distillHeadMma_weightGradient##suffix(const __grid_constant__ HeadTask t, int first, int colTiles) {        \
-    weightGradient<aligned>(t, first, colTiles);                                                                  \
-  }                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(kMmaThreads, 2)                                                    \
-      distillHeadMma_hiddenGradient##suffix(const __grid_constant__ HeadTask t, int first, int colTiles) {        \
-    hiddenGradient<aligned>(t, first, colTiles);                                                                  \
-  }
-LANTERN_HEAD_MMA(Aligned, true)
-LANTERN_HEAD_MMA(Any, false)
+extern "C" __global__ void __launch_bounds__(kMmaThreads, 2)
+    distillHeadMma_logits(const __grid_constant__ HeadTask t, int first, int teacher, int rowTiles) {
+  logits(t, first, teacher, rowTiles);
+}
+extern "C" __global__ void __launch_bounds__(kMmaThreads, 2)
+    distillHeadMma_weightGradient(const __grid_constant__ HeadTask t, int first, int colTiles) {
+  weightGradient(t, first, colTiles);
+}
+extern "C" __global__ void __launch_bounds__(kMmaThreads, 2)
+    distillHeadMma_hiddenGradient(const __grid_constant__ HeadTask t, int first, int colTiles) {
+  hiddenGradient(t, first, colTiles);
+}

@@ -9,8 +9,8 @@
 //     scatter the sum of the slices to the tokens
 //   total     loss and parts, in the order of the tokens
 //
-// Where hidden states and weights are bfloat16 the products run on tensor cores and dlogits are rounded to bfloat16 for them; else all is
-// float32. What a launch adds up has an order that depends on the sizes and the device alone.
+// Where hidden states and weights are bfloat16, in rows of whole 16 bytes, the products run on tensor cores and dlogits are rounded to bfloat16
+// for them; else all is float32. What a launch adds up has an order that depends on the sizes and the device alone.
 #pragma once
 #include <algorithm>
 

@@ -1,5 +1,6 @@
 // Forward: a block a row. One pass takes the statistics of both softmaxes, one the sums of the divergence; between the two the row stays in
 // shared memory where it fits, else it is read again. Backward: one pass over packs, with what the forward kept of each row.
+#include "common/packs.cuh"
 #include "common/rowSoftmax.cuh"
 #include "divergence.h"
 #include "divergenceShape.h"
@@ -8,9 +9,32 @@ namespace lantern::cuda {
 
 static_assert(sizeof(RowConstants) == kDivergenceStats * sizeof(float));
 
-// Packs of 16 bytes of the wider dtype.
-template <class S, class T>
-constexpr int kPackWidth = sizeof(S) == 2 && sizeof(T) == 2 ? 8 : 4;
+// A row of logits in packs of 16 bytes. T is bf16, or float for a row of either dtype, whose packs have four columns.
+template <class T>
+struct Row {
+  static constexpr int kWidth = 16 / sizeof(T);
+  using Logits = Pack<kWidth, T>;
+  const void* base;
+  int64_t dtype, first;  // first: element of `base`
+  RowPacks<kWidth> packs;
+
+  LANTERN_DEVICE Row(const void* base, int64_t dtype, int64_t row, int64_t columns, bool wide)
+      : base(base), dtype(dtype), first(row * columns), packs(row, columns, wide) {}
+  LANTERN_DEVICE Logits fetch(int col) const {
+    if constexpr (sizeof(T) == 4)
+      if (dtype == kFloat32) return packs.fetch(static_cast<const float*>(base) + first, col);
+    return convert<T>(packs.fetch(static_cast<const bf16*>(base) + first, col));
+  }
+  LANTERN_DEVICE float at(int col) const {
+    return dtype == kFloat32 ? static_cast<const float*>(base)[first + col] : toFloat(static_cast<const bf16*>(base)[first + col]);
+  }
+  LANTERN_DEVICE void store(int col, const float (&x)[kWidth]) const {
+    void* to = const_cast<void*>(base);
+    if constexpr (sizeof(T) == 4)
+      if (dtype == kFloat32) return packs.store(static_cast<float*>(to) + first, col, x);
+    packs.store(static_cast<bf16*>(to) + first, col, x);
+  }
+};
 
 LANTERN_DEVICE DivergenceScalars scalarsOf(const DivergenceTask& task) { return {task.invT, task.beta, task.logRest}; }
 
@@ -20,34 +44,29 @@ struct RowScratch {
   RowConstants constants;
 };
 
-// The packs of a row, for both passes of the forward.
-template <bool kResident, class S, class T>
+// A row of both models, for both passes of the forward.
+template <class T>
 struct RowReader {
-  static constexpr int kWidth = kPackWidth<S, T>;
-  using PackS = Pack<kWidth, S>;
-  using PackT = Pack<kWidth, T>;
-  const S* student;
-  const T* teacher;
-  RowPacks<kWidth> packs;
-  PackS* keptS;  // in shared memory, if kResident
-  PackT* keptT;
+  static constexpr int kWidth = Row<T>::kWidth;
+  using Logits = typename Row<T>::Logits;
+  Row<T> student, teacher;
+  Logits *keptS, *keptT;  // in shared memory, or null
 
   // fn(first column, logits of the student, of the teacher)
   template <bool kAgain, class F>
   LANTERN_DEVICE void each(F&& fn) const {
-    for (int pack = threadIdx.x; pack < packs.packs; pack += blockDim.x) {
-      const int col = packs.column(pack);
-      PackS s;
-      PackT t;
-      if constexpr (kResident && kAgain) {
+    for (int pack = threadIdx.x; pack < student.packs.packs; pack += blockDim.x) {
+      const int col = student.packs.column(pack);
+      Logits s, t;
+      if (kAgain && keptS) {
         s = keptS[pack], t = keptT[pack];  // this thread's own: no barrier
       } else {
-        s = packs.fetch(student, col), t = packs.fetch(teacher, col);
-        if constexpr (kResident) keptS[pack] = s, keptT[pack] = t;
+        s = student.fetch(col), t = teacher.fetch(col);
+        if (!kAgain && keptS) keptS[pack] = s, keptT[pack] = t;
       }
       float x[kWidth], y[kWidth];
-      packs.logits(s, col, x);
-      packs.logits(t, col, y);
+      student.packs.logits(s, col, x);
+      student.packs.logits(t, col, y);
       fn(col, x, y);
     }
   }
@@ -70,16 +89,14 @@ LANTERN_DEVICE void sumRow(const Reader& reader, const RowPair& pair, double& h,
   h = sumH.value(), value = sumValue.value();
 }
 
-template <bool kResident, class S, class T>
-LANTERN_DEVICE void forward(const DivergenceParams& p, const DivergenceTask& task) {
-  using Reader = RowReader<kResident, S, T>;
+template <class T>
+LANTERN_DEVICE void forward(const DivergenceParams& p, const DivergenceTask& task, bool resident) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ RowScratch scratch;
   const int64_t row = blockIdx.x;
-  const RowPacks<Reader::kWidth> packs(row, p.vocab, task.wide);
-  auto* keptS = reinterpret_cast<typename Reader::PackS*>(memory);
-  const Reader reader{static_cast<const S*>(p.student) + row * p.vocab, static_cast<const T*>(p.teacher) + row * p.vocab, packs, keptS,
-                      reinterpret_cast<typename Reader::PackT*>(keptS + packs.packs)};
+  const Row<T> student(p.student, p.studentDtype, row, p.vocab, task.wide), teacher(p.teacher, p.teacherDtype, row, p.vocab, task.wide);
+  auto* kept = resident ? reinterpret_cast<typename Row<T>::Logits*>(memory) : nullptr;
+  const RowReader<T> reader{student, teacher, kept, resident ? kept + student.packs.packs : nullptr};
   SoftmaxPart partS, partT;
   reader.template each<false>([&](int col, const auto& x, const auto& y) {
     partS.add(x, col, task.invT);
@@ -87,7 +104,7 @@ LANTERN_DEVICE void forward(const DivergenceParams& p, const DivergenceTask& tas
   });
   const SoftmaxStats s = blockStats(statsOf(partS), task.invT, scratch.s), t = blockStats(statsOf(partT), task.invT, scratch.t);
   if (threadIdx.x == 0) {
-    const float given = toFloat(reader.teacher[s.top]), teacherAtTop = given < kLowest ? kLowest : given;
+    const float given = teacher.at(s.top), teacherAtTop = given < kLowest ? kLowest : given;
     const double logZS = s.logZ(), logZT = t.logZ();
     RowConstants& r = scratch.constants;
     r = {s.max, t.max, float(logZS), float(logZT), teacherAtTop, topRatio(teacherAtTop, t.max, logZS, logZT, p.temperature), 0, 0};
@@ -107,14 +124,13 @@ LANTERN_DEVICE void forward(const DivergenceParams& p, const DivergenceTask& tas
 }
 
 // blockIdx.x: rows, and parts of kGradientThreads * kGradientPacks packs in each.
-template <int64_t kKind, class S, class T>
+template <int64_t kKind, class T>
 LANTERN_DEVICE void backward(const DivergenceBackwardParams& p, const DivergenceTask& task, int parts) {
-  constexpr int kWidth = kPackWidth<S, T>;
+  constexpr int kWidth = Row<T>::kWidth;
   const int64_t row = blockIdx.x / unsigned(parts);
-  const RowPacks<kWidth> packs(row, p.vocab, task.wide);
-  const S* student = static_cast<const S*>(p.student) + row * p.vocab;
-  const T* teacher = static_cast<const T*>(p.teacher) + row * p.vocab;
-  S* dstudent = static_cast<S*>(p.dstudent) + row * p.vocab;
+  const Row<T> student(p.student, p.studentDtype, row, p.vocab, task.wide), teacher(p.teacher, p.teacherDtype, row, p.vocab, task.wide);
+  const Row<T> dstudent(p.dstudent, p.studentDtype, row, p.vocab, task.wide);
+  const RowPacks<kWidth>& packs = student.packs;
   const RowConstants r = reinterpret_cast<const RowConstants*>(p.stats)[row];
   const RowPair pair = rowPair(r, kKind, scalarsOf(task));
   const float scale = float(p.dvalue[row] * task.factor), c = gScale(kKind, task.beta);
@@ -124,14 +140,14 @@ LANTERN_DEVICE void backward(const DivergenceBackwardParams& p, const Divergence
     const int pack = first + k * kGradientThreads + int(threadIdx.x), col = packs.column(pack);
     if (pack >= packs.packs) return;
     float x[kWidth], y[kWidth];
-    packs.logits(packs.fetch(student, col), col, x);
-    packs.logits(packs.fetch(teacher, col), col, y);
+    packs.logits(student.fetch(col), col, x);
+    packs.logits(teacher.fetch(col), col, y);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
       const Element e = divergenceElement<kKind>(pair, x[i], y[i]);
       x[i] = scale * (c * (e.h - e.ps * r.sumH) + e.direct);
     }
-    packs.store(dstudent, col, x);
+    dstudent.store(col, x);
   }
 }
 
@@ -140,21 +156,15 @@ LANTERN_DEVICE void backward(const DivergenceBackwardParams& p, const Divergence
 using namespace lantern;
 using namespace lantern::cuda;
 
-#define LANTERN_DIVERGENCE(suffix, S, T)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(kDivergenceThreads, 2)                                                            \
-      divergence_resident##suffix(const __grid_constant__ DivergenceParams p, const __grid_constant__ DivergenceTask task) {  \
-    forward<true, S, T>(p, task);                                                                                             \
-  }                                                                                                                           \
-  extern "C" __global__ void __launch_bounds__(kDivergenceThreads, 2)                                                            \
-      divergence_streamed##suffix(const __grid_constant__ DivergenceParams p, const __grid_constant__ DivergenceTask task) {  \
-    forward<false, S, T>(p, task);                                                                                            \
-  }                                                                                                                           \
-  extern "C" __global__ void __launch_bounds__(kGradientThreads) divergence_backward##suffix(                                 \
-      const __grid_constant__ DivergenceBackwardParams p, const __grid_constant__ DivergenceTask task, int parts) {           \
-    forDivergence(p.kind, [&](auto kind) { backward<kind(), S, T>(p, task, parts); });                                        \
+#define LANTERN_DIVERGENCE(suffix, T)                                                                                                       \
+  extern "C" __global__ void __launch_bounds__(kDivergenceThreads, 2) divergence_forward##suffix(                                           \
+      const __grid_constant__ DivergenceParams p, const __grid_constant__ DivergenceTask task, bool resident) {                             \
+    forward<T>(p, task, resident);                                                                                                          \
+  }                                                                                                                                         \
+  extern "C" __global__ void __launch_bounds__(kGradientThreads) divergence_backward##suffix(                                               \
+      const __grid_constant__ DivergenceBackwardParams p, const __grid_constant__ DivergenceTask task, int parts) {                         \
+    forDivergence(p.kind, [&](auto kind) { backward<kind(), T>(p, task, parts); });                                                         \
   }
 
-LANTERN_DIVERGENCE(F32F32, float, float)
-LANTERN_DIVERGENCE(F32Bf16, float, bf16)
-LANTERN_DIVERGENCE(Bf16F32, bf16, float)
-LANTERN_DIVERGENCE(Bf16Bf16, bf16, bf16)
+LANTERN_DIVERGENCE(Bf16, bf16)
+LANTERN_DIVERGENCE(Any, float)

@@ -9,7 +9,9 @@ namespace lantern::cuda {
 
 namespace {
 
-int64_t packWidthOf(int64_t a, int64_t b) { return a == kBfloat16 && b == kBfloat16 ? 8 : 4; }
+bool bothBf16(int64_t a, int64_t b) { return a == kBfloat16 && b == kBfloat16; }
+int64_t packWidthOf(int64_t a, int64_t b) { return bothBf16(a, b) ? 8 : 4; }
+bool known(int64_t dtype) { return dtype == kFloat32 || dtype == kBfloat16; }
 
 template <class Params>
 DivergenceTask taskOf(const Params& p, const void* output) {
@@ -23,22 +25,22 @@ DivergenceTask taskOf(const Params& p, const void* output) {
 }  // namespace
 
 Status divergence(const DivergenceParams& p, Context& c) {
-  const int64_t width = packWidthOf(p.studentDtype, p.teacherDtype), packs = p.vocab / width + 2;
-  const size_t kept = size_t(packs * width * (bytesOf(p.studentDtype) + bytesOf(p.teacherDtype)));
+  if (!known(p.studentDtype) || !known(p.teacherDtype)) return unknownDType();
+  const int64_t packs = p.vocab / packWidthOf(p.studentDtype, p.teacherDtype) + 2;
+  const size_t kept = size_t(packs) * 16 * 2;
   constexpr size_t kOwnShared = 2048;  // at least what the kernel's own arrays take
   const bool resident = kept + kOwnShared <= c.sharedBytesPerBlock;
-  const std::string entry = entryOf(resident ? "divergence_resident" : "divergence_streamed", {p.studentDtype, p.teacherDtype});
-  if (entry.empty()) return unknownDType();
   const unsigned threads = unsigned(std::clamp<int64_t>((packs + 31) / 32 * 32, 32, kDivergenceThreads));
-  return c.launch(entry.c_str(), {unsigned(p.rows)}, threads, resident ? kept : 0, p, taskOf(p, nullptr));
+  return c.launch(bothBf16(p.studentDtype, p.teacherDtype) ? "divergence_forwardBf16" : "divergence_forwardAny", {unsigned(p.rows)}, threads,
+                  resident ? kept : 0, p, taskOf(p, nullptr), resident);
 }
 
 Status divergenceBackward(const DivergenceBackwardParams& p, Context& c) {
-  const std::string entry = entryOf("divergence_backward", {p.studentDtype, p.teacherDtype});
-  if (entry.empty()) return unknownDType();
+  if (!known(p.studentDtype) || !known(p.teacherDtype)) return unknownDType();
   const int64_t packs = p.vocab / packWidthOf(p.studentDtype, p.teacherDtype) + 2, each = kGradientThreads * kGradientPacks;
   const int parts = int((packs + each - 1) / each);
-  return c.launch(entry.c_str(), {unsigned(p.rows * parts)}, kGradientThreads, 0, p, taskOf(p, p.dstudent), parts);
+  return c.launch(bothBf16(p.studentDtype, p.teacherDtype) ? "divergence_backwardBf16" : "divergence_backwardAny", {unsigned(p.rows * parts)},
+                  kGradientThreads, 0, p, taskOf(p, p.dstudent), parts);
 }
 
 }  // namespace lantern::cuda

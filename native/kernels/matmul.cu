@@ -50,9 +50,9 @@ LANTERN_DEVICE void finishTile(const Product& product, unsigned char* memory, co
   }
 }
 
-template <MatmulTile tile, bool kInnerA, bool kInnerB, bool kAligned>
+template <MatmulTile tile, bool kInnerA, bool kInnerB>
 LANTERN_DEVICE void multiply(const MatmulTask& t) {
-  using Product = TileProduct<ShapeOf<tile>, kInnerA, kInnerB, kAligned>;
+  using Product = TileProduct<ShapeOf<tile>, kInnerA, kInnerB>;
   extern __shared__ __align__(128) unsigned char memory[];
   const MatmulParams& p = t.p;
   const TileAt at = tileAt(t);
@@ -69,22 +69,19 @@ LANTERN_DEVICE void multiply(const MatmulTask& t) {
 using namespace lantern;
 using namespace lantern::cuda;
 
-// x W^T, dy W, dy^T x; the small tile also does what no layer needs.
-#define LANTERN_MATMUL(name, tile, innerA, innerB, aligned)                                                      \
+// x W^T, dy W, dy^T x.
+#define LANTERN_MATMUL(name, tile, innerA, innerB)                                                                                \
   extern "C" __global__ void __launch_bounds__(tile.threads(), tile.blocks) matmul_##name(const __grid_constant__ MatmulTask t) { \
-    multiply<tile, innerA, innerB, aligned>(t);                                                                                \
+    multiply<tile, innerA, innerB>(t);                                                                                            \
   }
-#define LANTERN_MATMUL_LAYER(name, tile, aligned)                         \
-  LANTERN_MATMUL(name##TransposeB, tile, true, true, aligned)             \
-  LANTERN_MATMUL(name, tile, true, false, aligned)                        \
-  LANTERN_MATMUL(name##TransposeA, tile, false, false, aligned)
+#define LANTERN_MATMUL_LAYER(name, tile)              \
+  LANTERN_MATMUL(name##TransposeB, tile, true, true)  \
+  LANTERN_MATMUL(name, tile, true, false)             \
+  LANTERN_MATMUL(name##TransposeA, tile, false, false)
 
-LANTERN_MATMUL_LAYER(large, kLargeTile, true)
-LANTERN_MATMUL_LAYER(medium, kMediumTile, true)
-LANTERN_MATMUL_LAYER(small, kSmallTile, true)
-LANTERN_MATMUL(smallTransposeAB, kSmallTile, false, true, true)
-LANTERN_MATMUL_LAYER(unaligned, kSmallTile, false)
-LANTERN_MATMUL(unalignedTransposeAB, kSmallTile, false, true, false)
+LANTERN_MATMUL_LAYER(large, kLargeTile)
+LANTERN_MATMUL_LAYER(medium, kMediumTile)
+LANTERN_MATMUL_LAYER(small, kSmallTile)
 
 extern "C" __global__ void __launch_bounds__(kSumPartsLanes* kSumPartsRows) matmul_sumParts(const __grid_constant__ MatmulTask t, int parts) {
   const int64_t row = int64_t(blockIdx.y) * kSumPartsRows + threadIdx.x / kSumPartsLanes;

@@ -35,8 +35,6 @@ constexpr Candidate candidate(const char* name, const MatmulTile& t, double rate
 constexpr Candidate candidate(const char* name, const FloatTile& t, double rate) { return {name, t.m, t.n, t.k, t.threads(), 0, rate}; }
 
 constexpr Candidate kTensorTiles[] = {candidate("large", kLargeTile, 1000), candidate("medium", kMediumTile, 850), candidate("small", kSmallTile, 650)};
-constexpr Candidate kRareTiles[] = {kTensorTiles[2]};  // a and b both transposed: in no layer
-constexpr Candidate kUnalignedTiles[] = {candidate("unaligned", kSmallTile, 150)};
 constexpr Candidate kFloatTiles[] = {candidate("large", kLargeFloatTile, 64), candidate("small", kSmallFloatTile, 48)};
 
 struct Plan {
@@ -115,16 +113,12 @@ Status matmul(const MatmulParams& p, Context& c) {
   const int64_t width = bothBf16 ? 8 : 4;
   const bool packs = aligned(p.a, p.aDtype, p.lda, width) && aligned(p.b, p.bDtype, p.ldb, width);
   if (!p.transposeA && p.transposeB && p.m <= kFewRows && p.k > 0 && packs) return launchFewRows(task, c);
-  if (!bothBf16) {
+  if (!bothBf16 || !packs || (p.transposeA && p.transposeB)) {  // both transposed: in no layer
     const Plan plan = choose(kFloatTiles, p, c.multiprocessors);
-    return launchTiles(entryOf((std::string("matmulFloat_") + plan.tile->name).c_str(), {p.aDtype, p.bDtype}), task, plan, c);
+    return launchTiles(std::string("matmulFloat_") + plan.tile->name, task, plan, c);
   }
-  const bool rare = p.transposeA && p.transposeB;
-  const Plan plan = !packs ? choose(kUnalignedTiles, p, c.multiprocessors)
-                    : rare ? choose(kRareTiles, p, c.multiprocessors)
-                           : choose(kTensorTiles, p, c.multiprocessors);
-  const char* transpose = rare ? "TransposeAB" : p.transposeA ? "TransposeA" : p.transposeB ? "TransposeB" : "";
-  return launchTiles(std::string("matmul_") + plan.tile->name + transpose, task, plan, c);
+  const Plan plan = choose(kTensorTiles, p, c.multiprocessors);
+  return launchTiles(std::string("matmul_") + plan.tile->name + (p.transposeA ? "TransposeA" : p.transposeB ? "TransposeB" : ""), task, plan, c);
 }
 
 Status activationBackward(const ActivationBackwardParams& p, Context& c) {

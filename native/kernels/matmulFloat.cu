@@ -1,11 +1,11 @@
-// Products with a float32 operand: full float32 multiply-adds. Tiles of both operands lie in shared memory as [k][rows] whatever their layout
-// and dtype in global memory; a thread multiplies blocks of four rows and four columns. The next tile is on its way in registers meanwhile.
+// Products of operands of any dtype and layout: full float32 multiply-adds. Tiles of both operands lie in shared memory as [k][rows] whatever
+// they are in global memory; a thread multiplies blocks of four rows and four columns. The next tile is on its way in registers meanwhile.
 #include "matmulEpilogue.cuh"
 
 namespace lantern::cuda {
 
 // Tiles of kRows rows (of a; columns of b) by k of the reduction, from global memory through registers to shared memory.
-template <class T, int kRows, int kThreads>
+template <int kRows, int kThreads>
 class FloatTileCopier {
   static constexpr int kDepth = FloatTile::k, kHeld = kRows * kDepth / kThreads;
   static constexpr int kRowStep = kThreads / 8;         // inner: a warp reads four rows by eight of the reduction, whole sectors of float32
@@ -16,17 +16,19 @@ class FloatTileCopier {
   static constexpr int kLd = kRows + 4;  // eight lines times four rows cover all banks
   static constexpr int kFloats = kDepth * kLd;
 
-  LANTERN_DEVICE FloatTileCopier(const void* data, int64_t ld, bool inner, int rows, int depth) : inner_(inner), depth_(depth) {
+  // data: the matrix, `at`: where in it the tile begins.
+  LANTERN_DEVICE FloatTileCopier(const void* data, int64_t dtype, int64_t at, int64_t ld, bool inner, int rows, int depth)
+      : data_(data), half_(dtype == kBfloat16), inner_(inner), depth_(depth) {
     const int thread = threadIdx.x;
     row_ = inner ? thread / 8 : thread % kRows, line_ = inner ? thread % 8 : thread / kRows;
     rowStep_ = inner ? ld : 1, lineStep_ = inner ? 1 : ld, rows_ = rows - row_;
-    from_ = static_cast<const T*>(data) + row_ * rowStep_ + line_ * lineStep_;
+    at_ = at + row_ * rowStep_ + line_ * lineStep_;
   }
 
   LANTERN_DEVICE void fetchNext() {
-    if (inner_) fetch([](int i) { return i / 2 * kRowStep; }, [](int i) { return i % 2 * 8; });
-    else fetch([](int) { return 0; }, [](int i) { return i * kDepthStep; });
-    from_ += kDepth * lineStep_, depth_ -= kDepth;
+    if (half_) fetchAs<bf16>();
+    else fetchAs<float>();
+    at_ += kDepth * lineStep_, depth_ -= kDepth;
   }
   LANTERN_DEVICE void put(float* tile) const {
     float* to = tile + line_ * kLd + row_;
@@ -35,18 +37,24 @@ class FloatTileCopier {
   }
 
  private:
-  template <class Row, class Line>
+  template <class T>
+  LANTERN_DEVICE void fetchAs() {
+    if (inner_) fetch<T>([](int i) { return i / 2 * kRowStep; }, [](int i) { return i % 2 * 8; });
+    else fetch<T>([](int) { return 0; }, [](int i) { return i * kDepthStep; });
+  }
+  template <class T, class Row, class Line>
   LANTERN_DEVICE void fetch(Row rowOf, Line lineOf) {
+    const T* from = static_cast<const T*>(data_) + at_;
 #pragma unroll
     for (int i = 0; i < kHeld; ++i) {
       const bool inside = rowOf(i) < rows_ && line_ + lineOf(i) < depth_;
-      held_[i] = inside ? toFloat(from_[rowOf(i) * rowStep_ + lineOf(i) * lineStep_]) : 0.f;
+      held_[i] = inside ? toFloat(from[rowOf(i) * rowStep_ + lineOf(i) * lineStep_]) : 0.f;
     }
   }
 
-  const T* from_;
-  int64_t rowStep_, lineStep_;
-  bool inner_;
+  const void* data_;
+  int64_t at_, rowStep_, lineStep_;
+  bool half_, inner_;
   int row_, line_, rows_, depth_;
   float held_[kHeld];
 };
@@ -60,18 +68,18 @@ LANTERN_DEVICE void loadBlocks(const float* line, int step, float (&x)[count]) {
   }
 }
 
-template <FloatTile tile, class A, class B>
+template <FloatTile tile>
 LANTERN_DEVICE void multiplyFloat(const MatmulTask& t) {
-  using CopierA = FloatTileCopier<A, tile.m, tile.threads()>;
-  using CopierB = FloatTileCopier<B, tile.n, tile.threads()>;
+  using CopierA = FloatTileCopier<tile.m, tile.threads()>;
+  using CopierB = FloatTileCopier<tile.n, tile.threads()>;
   constexpr int kStage = CopierA::kFloats + CopierB::kFloats;
   constexpr int kBlocksM = tile.threadM / 4, kBlocksN = tile.threadN / 4, kStepM = tile.m / kBlocksM, kStepN = tile.n / kBlocksN;
   __shared__ __align__(16) float stages[2][kStage];
   const MatmulParams& p = t.p;
   const int64_t row0 = int64_t(int(blockIdx.x) / t.colTiles) * tile.m, col0 = int64_t(int(blockIdx.x) % t.colTiles) * tile.n, k = blockIdx.y * t.part;
   const int depth = int(min(t.part, p.k - k));
-  CopierA a(static_cast<const A*>(p.a) + (p.transposeA ? k * p.lda + row0 : row0 * p.lda + k), p.lda, !p.transposeA, int(p.m - row0), depth);
-  CopierB b(static_cast<const B*>(p.b) + (p.transposeB ? col0 * p.ldb + k : k * p.ldb + col0), p.ldb, p.transposeB, int(p.n - col0), depth);
+  CopierA a(p.a, p.aDtype, p.transposeA ? k * p.lda + row0 : row0 * p.lda + k, p.lda, !p.transposeA, int(p.m - row0), depth);
+  CopierB b(p.b, p.bDtype, p.transposeB ? col0 * p.ldb + k : k * p.ldb + col0, p.ldb, p.transposeB, int(p.n - col0), depth);
 
   // A warp's lanes are four rows of eight threads, so that its reads of shared memory are of few lines.
   constexpr int kWarpsN = tile.n / tile.threadN / 8;
@@ -118,13 +126,9 @@ using namespace lantern;
 using namespace lantern::cuda;
 
 // With two blocks on a multiprocessor, one multiplies while the other waits.
-#define LANTERN_MATMUL_FLOAT(name, tile, A, B)                                            \
+#define LANTERN_MATMUL_FLOAT(name, tile)                                                  \
   extern "C" __global__ void __launch_bounds__(tile.threads(), 512 / tile.threads())      \
-      matmulFloat_##name(const __grid_constant__ MatmulTask t) { multiplyFloat<tile, A, B>(t); }
+      matmulFloat_##name(const __grid_constant__ MatmulTask t) { multiplyFloat<tile>(t); }
 
-LANTERN_MATMUL_FLOAT(largeF32F32, kLargeFloatTile, float, float)
-LANTERN_MATMUL_FLOAT(largeF32Bf16, kLargeFloatTile, float, bf16)
-LANTERN_MATMUL_FLOAT(largeBf16F32, kLargeFloatTile, bf16, float)
-LANTERN_MATMUL_FLOAT(smallF32F32, kSmallFloatTile, float, float)
-LANTERN_MATMUL_FLOAT(smallF32Bf16, kSmallFloatTile, float, bf16)
-LANTERN_MATMUL_FLOAT(smallBf16F32, kSmallFloatTile, bf16, float)
+LANTERN_MATMUL_FLOAT(large, kLargeFloatTile)
+LANTERN_MATMUL_FLOAT(small, kSmallFloatTile)

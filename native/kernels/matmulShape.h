@@ -1,8 +1,8 @@
 // What host and device of the CUDA matrix product share: the tiles of its kernels, and the task that a launch carries.
 //
 //   up to kFewRows rows of x W^T     matmulFewRows.cu   W streams past once, straight into registers
-//   bf16 times bf16                  matmul.cu          tensor cores, tiles through shared memory
-//   the rest                         matmulFloat.cu     float32 multiply-adds, tiles through shared memory
+//   bf16 times bf16                  matmul.cu          tensor cores, tiles through shared memory, for rows of whole 16 bytes
+//   the rest                         matmulFloat.cu     float32 multiply-adds, tiles through shared memory, for any dtypes and layout
 //
 // A product with a small output and a long reduction is cut along the reduction into parts; their sums wait in workspace and are added in
 // order by matmul_sumParts. Whoever has the whole sum of an output finishes it: matmulEpilogue.cuh.

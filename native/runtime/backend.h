@@ -40,7 +40,8 @@ class Backend {
   virtual int64_t launched() const = 0;
   virtual Status upload(void* to, const void* from, size_t bytes) = 0;  // `from` is host memory that may change after the call
   virtual void download(void* to, const void* from, size_t bytes, Done done) = 0;  // `to` is host memory that stays until `done`
-  void synchronize(Done done) { download(nullptr, nullptr, 0, std::move(done)); }
+  // Whoever waited now knows the error that the n-th download came to, counted from 0: what is enqueued from here on may run.
+  virtual void told(int64_t n) { (void)n; }
 
   // Whether kernels can read host memory, as that of a mapped file.
   virtual bool readsHostMemory() const = 0;

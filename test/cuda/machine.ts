@@ -1,28 +1,15 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
 import { afterAll } from 'vitest'
 import { addon } from '../../lib/tensor/native.js'
+import { ADDON, root } from './build.js'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+export { buildMachine } from './build.js'
 
-/** Folder of the PTX machine's libcuda.so.1, built if need be. */
-export function buildMachine(): string {
-  const folder = join(root, 'build/simt')
-  for (const args of [
-    ['-S', 'test/simt', '-B', folder, '--log-level=WARNING'],
-    ['--build', folder, '--target', 'cuda', '--parallel', '2'],
-  ]) {
-    const { status, stdout, stderr } = spawnSync('cmake', args, { cwd: root, encoding: 'utf8' })
-    if (status !== 0) throw new Error(`cmake ${args.join(' ')}\n${stdout}\n${stderr}`)
-  }
-  return folder
-}
-
-/** What a scenario of script.ts came to. */
+/** What a scenario came to. */
 export interface Outcome {
   /** Exit code; 66: the machine found something. Null when it was ended, as after hanging. */
   code: number | null
@@ -33,33 +20,34 @@ export interface Outcome {
 
 export type Run = (args: readonly string[], env?: Record<string, string | undefined>) => Promise<Outcome>
 
-/** Bundles script.ts. @returns what runs a scenario in a process of its own, with a library path if one is given */
-export async function scenarios(): Promise<(libraries: string | null) => Run> {
+/** Bundles a script of this folder. @returns what runs a scenario of it in a process of its own, with a library path if one is given */
+export async function scenarios(script = 'script.ts'): Promise<(libraries: string | null) => Run> {
   const folder = mkdtempSync(join(tmpdir(), 'lantern-cuda-'))
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
   await build({
     root,
     configFile: false,
     logLevel: 'error',
+    ssr: { noExternal: true }, // the bundle lies outside of the project
     build: {
-      ssr: join(root, 'test/cuda/script.ts'),
+      ssr: join(root, 'test/cuda', script),
       outDir: folder,
       target: 'es2022',
       minify: false,
       rollupOptions: { output: { entryFileNames: 'script.mjs' } },
     },
   })
-  const file = process.env.LANTERN_ADDON ?? join(root, 'build/Release/lantern.node')
   return (libraries) => (args, env) => {
-    const { LD_LIBRARY_PATH: _, LANTERN_DEVICE: __, ...inherited } = process.env
+    // Their faults are not those of the run of all tests, and neither are their reports.
+    const { LD_LIBRARY_PATH: _, LANTERN_DEVICE: __, LANTERN_SIMT_REPORT: ___, ...inherited } = process.env
     const paths = libraries ? { LD_LIBRARY_PATH: libraries } : {}
-    return run([join(folder, 'script.mjs'), ...args], { ...inherited, ...paths, LANTERN_ADDON: file, ...env })
+    return run([join(folder, 'script.mjs'), ...args], { ...inherited, ...paths, LANTERN_ADDON: ADDON, ...env })
   }
 }
 
 function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { env, timeout: 120_000 })
+    const child = spawn(process.execPath, args, { env, timeout: 300_000 })
     let [output, errors] = ['', '']
     child.stdout.on('data', (data) => {
       output += data

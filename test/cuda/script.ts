@@ -1,6 +1,5 @@
 // Scenarios that need a process of their own, because the driver that there is and its faults are those of a process.
 // The first argument names one; each prints what it finds as lines of JSON.
-import { LanternError } from '../../lib/errors.js'
 import { adamw, parameterTable } from '../../lib/ops/adamw.js'
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { embedding } from '../../lib/ops/embedding.js'
@@ -8,14 +7,7 @@ import { linear } from '../../lib/ops/linear.js'
 import { rmsNorm } from '../../lib/ops/rmsNorm.js'
 import { Device, type DeviceKind } from '../../lib/tensor/device.js'
 import { Tape } from '../../lib/tensor/tape.js'
-
-const say = (line: Record<string, unknown>): void => console.log(JSON.stringify(line))
-
-/** What an error is to a caller. */
-const told = (error: unknown): Record<string, unknown> =>
-  error instanceof LanternError
-    ? { type: error.name, code: error.code, message: error.message }
-    : { type: 'untyped', message: String(error) }
+import { attempt, say } from './told.js'
 
 const wave = (count: number, phase: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => Math.sin(i * 0.7 + phase))
@@ -50,14 +42,6 @@ async function trainingStep(device: Device): Promise<number[]> {
   } finally {
     table.dispose()
     for (const p of parameters) p.grad?.dispose()
-  }
-}
-
-const attempt = async (name: string, work: () => Promise<Record<string, unknown>>): Promise<void> => {
-  try {
-    say({ name, ...(await work()) })
-  } catch (error) {
-    say({ name, error: told(error) })
   }
 }
 

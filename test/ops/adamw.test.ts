@@ -122,6 +122,49 @@ describe('over many tensors', () => {
     }
   })
 
+  test('more tensors than a block has threads', async () => {
+    const sizes = Array.from({ length: 600 }, (_, i) => (i % 7 === 3 ? 0 : 1 + (i % 5)))
+    const entries = sizes.map((n, i) => ({
+      parameter: device.tensor(normal(i, n)),
+      grad: device.tensor(normal(1000 + i, n)),
+      m: device.zeros([n]),
+      v: device.zeros([n]),
+    }))
+    const table = parameterTable(entries)
+    const wantNorm = Math.sqrt(sizes.reduce((t, n, i) => normal(1000 + i, n).reduce((u, x) => u + x * x, t), 0))
+    expect(Math.abs((await gradNorm(table).item()) / wantNorm - 1)).toBeLessThan(1e-7)
+    const options = { ...SETTINGS, step: 1 }
+    adamw(table, options)
+    const got = await Promise.all(entries.map((e) => e.parameter.floats()))
+    sizes.forEach((n, i) => {
+      const start = { p: Float64Array.from(normal(i, n)), m: new Float64Array(n), v: new Float64Array(n) }
+      expect(relativeError(got[i]!, reference(start, normal(1000 + i, n), options, 1, true).p)).toBeLessThan(1e-6)
+    })
+  })
+
+  test('gradients of zero and near epsilon', async () => {
+    const grad = Float32Array.of(0, 1e-9, -1e-8, 1e-7, -1e-6)
+    const start = { p: new Float64Array(5), m: new Float64Array(5), v: new Float64Array(5) }
+    const [parameter, m, v] = [device.zeros([5]), device.zeros([5]), device.zeros([5])]
+    const options = { ...SETTINGS, step: 1 }
+    adamw(parameterTable([{ parameter, grad: device.tensor(grad), m, v }]), options)
+    const got = await parameter.floats()
+    reference(start, grad, options, 1, true).p.forEach((p, i) => {
+      expect(Math.abs(got[i]! - p)).toBeLessThanOrEqual(1e-6 * Math.abs(p))
+    })
+  })
+
+  test('a copy that is not aligned where the parameter is', async () => {
+    const copies = device.zeros([2, 7], 'bfloat16')
+    const parameter = device.tensor(normal(1, 7))
+    const [grad, m, v] = [device.tensor(normal(2, 7)), device.zeros([7]), device.zeros([7])]
+    const copy = copies.rows(1, 2).view([7])
+    adamw(parameterTable([{ parameter, grad, m, v, copy }]), { ...SETTINGS, step: 1 })
+    const want = new Float32Array(14)
+    want.set(roundBf16(await parameter.floats()), 7)
+    expect(await copies.floats()).toEqual(want)
+  })
+
   test('gradients stay where zeroGrad is off', async () => {
     const entries = model(device)
     adamw(parameterTable(entries), { ...SETTINGS, step: 1 })

@@ -48,6 +48,21 @@ describe.each(FLOATS)('embedding of a %s table', (weightDtype) => {
   })
 })
 
+test('more ids than one block scans, of a vocabulary of two digits: each adds to its row, in order', async () => {
+  const [tokens, vocab, hidden] = [20_000, 3000, 2]
+  const { ids } = inputs(tokens, vocab, hidden, 'float32')
+  const dy = normal(6, tokens * hidden, { outliers: 5 })
+  const weight = device.zeros([vocab, hidden])
+  weight.requiresGrad = true
+  const tape = new Tape(device)
+  tape.backward(embedding(device.tensor(ids), weight), device.tensor(dy, [tokens, hidden]))
+  const want = new Float32Array(vocab * hidden)
+  ids.forEach((id, i) => {
+    for (let k = 0; k < hidden; k++) want[id * hidden + k] = want[id * hidden + k]! + dy[i * hidden + k]!
+  })
+  expect(relativeError(await weight.grad!.floats(), want)).toBe(0)
+})
+
 test('the gradient has the same bits for any number of threads', async () => {
   const { ids, table } = inputs(300, 9, 200, 'float32')
   const dy = normal(3, 300 * 200)

@@ -126,6 +126,8 @@ const SHAPES = [
   [131, 130, 301],
   [70, 19, 1030],
   [700, 7, 5],
+  [12, 40, 520], // rows of whole 16 bytes, and several stages of the reduction
+  [96, 136, 520],
 ] as const
 
 describe.each([

@@ -151,46 +151,56 @@ void writeCell(Warp& w, const Insn& insn, const Cell& c, uint32_t mine, int lane
 // ---- the cells of a warp ----
 
 // What nearly all accesses are, decided for all lanes at once: what they meet is from before the launch, or before the last barrier of the
-// block, or their own, or a read that another read meets. Stamps compare as numbers, since the interval is their upper part.
+// block, or this warp's own, or a read that another read meets. Stamps compare as numbers, since the interval is their upper part.
 struct Edges {
-  uint32_t first;  // stamps from here on are of this launch (of this block, for shared memory),
-  uint32_t block;  // of this block,
-  uint32_t floor;  // since its last barrier
-  uint32_t now;    // of this warp's interval; its only one since that barrier, if
-  bool onlyNow;
-  bool acquired;   // something from other blocks
-  bool readOnly;   // nothing of this launch may have been written
+  uint32_t first;      // stamps from here on are of this launch (of this block, for shared memory),
+  uint32_t block;      // of this block,
+  uint32_t floor;      // since its last barrier,
+  uint32_t warpFloor;  // since the warp's lanes last met
+  uint32_t acquired;   // 1: something from other blocks
+  uint32_t readOnly;   // 1: nothing of this launch may have been written
 };
 Edges edgesOf(const Warp& w, const Insn& insn, bool shared) {
   const LaunchOrder& order = w.run->order;
   const WarpOrder& o = w.order;
-  return {firstInterval(order, shared) << kIntervalShift, order.blockFirst << kIntervalShift, o.blockFloor << kIntervalShift, o.interval << kIntervalShift,
-          o.interval == o.sinceFloor, !o.acquired.empty(), insn.readOnly};
+  return {firstInterval(order, shared) << kIntervalShift, order.blockFirst << kIntervalShift, o.blockFloor << kIntervalShift, o.warpFloor << kIntervalShift,
+          !o.acquired.empty(), insn.readOnly};
 }
 
-constexpr uint32_t kFlags = 7;
+constexpr uint32_t kFlags = 7, kLaneBits = 31u << kLaneShift;
 
-// Whether the write (the reads) that left a stamp came before what is stamped `mine`. False: it takes a closer look.
-inline bool writeCameBefore(const Edges& e, uint32_t stamp, uint32_t mine) {
-  const bool beforeBarrier = (stamp >= e.block) & (stamp < e.floor), own = (stamp ^ mine) <= kFlags;
-  return (stamp < e.first) | ((beforeBarrier | own) & !(stamp & kInFlight) & !e.readOnly);
+// Truth is 0 or 1 in a uint32_t here: that is what compilers make vector instructions of. `own`: the stamp is of this warp, since the floor.
+
+// Whether the write (the reads) that left a stamp came before what is stamped `mine`. 0: it takes a closer look.
+inline uint32_t writeCameBefore(const Edges& e, uint32_t stamp, uint32_t mine, uint32_t own) {
+  const uint32_t beforeBarrier = uint32_t(stamp >= e.block) & uint32_t(stamp < e.floor);
+  const uint32_t inWarp = own & (uint32_t(stamp < e.warpFloor) | uint32_t(((stamp ^ mine) & kLaneBits) == 0));
+  return uint32_t(stamp < e.first) | ((beforeBarrier | inWarp) & ~stamp & kInFlight & ~e.readOnly);
 }
-inline bool readsCameBefore(const Edges& e, uint32_t stamp, uint32_t mine) {
-  return (stamp < e.first) | ((stamp >= e.block) & (stamp < e.floor) & !(stamp & kManyBlocks)) | (stamp == mine);
+inline uint32_t readsCameBefore(const Edges& e, uint32_t stamp, uint32_t mine, uint32_t own) {
+  const uint32_t beforeBarrier = uint32_t(stamp >= e.block) & uint32_t(stamp < e.floor);
+  const uint32_t inWarp = own & uint32_t((stamp & kManyWarps) == 0) &
+                          (uint32_t(stamp < e.warpFloor) | uint32_t(((stamp ^ mine) & (kLaneBits | kManyLanes)) == 0));
+  return uint32_t(stamp < e.first) | ((beforeBarrier | inWarp) & uint32_t((stamp & kManyBlocks) == 0));
 }
-// What a read leaves where reads have left `stamp`, as readCell does. known: false if it takes a closer look.
-inline uint32_t joinedRead(const Edges& e, uint32_t stamp, uint32_t mine, bool& known) {
-  const bool own = (stamp ^ e.now) >> kIntervalShift == 0, sameLane = (stamp ^ mine) <= kFlags;
+// What a read leaves where reads have left `stamp`, as readCell does; readIsKnown: 0 if it takes a closer look.
+inline uint32_t joinedRead(const Edges& e, uint32_t stamp, uint32_t mine, uint32_t own) {
+  const uint32_t sameLane = uint32_t(((stamp ^ mine) & (kLaneBits | kManyLanes)) == 0);
   const uint32_t alone = mine | (stamp & kManyBlocks);
-  const uint32_t several = own && !(stamp & kManyWarps) ? alone | kManyLanes : std::max(stamp & ~kFlags, mine) | (stamp & kFlags) | kManyLanes | kManyWarps;
-  known &= (stamp < e.first) | (stamp >= e.floor ? own | e.onlyNow : (stamp >= e.block) | !e.acquired);
-  return stamp < e.first ? mine : stamp < e.block ? mine | kManyBlocks : stamp < e.floor ? alone : sameLane ? stamp : several;
+  const uint32_t inWarp = (sameLane | uint32_t(stamp < e.warpFloor)) ? alone : alone | kManyLanes;
+  const uint32_t latest = (stamp & ~kFlags) > mine ? stamp & ~kFlags : mine;
+  const uint32_t several = latest | (stamp & kFlags) | kManyLanes | kManyWarps;
+  const uint32_t sinceFloor = (own & uint32_t((stamp & kManyWarps) == 0)) ? inWarp : several;
+  const uint32_t inBlock = stamp < e.floor ? alone : sinceFloor;
+  const uint32_t inLaunch = stamp < e.block ? mine | kManyBlocks : inBlock;
+  return stamp < e.first ? mine : inLaunch;
 }
+inline uint32_t readIsKnown(const Edges& e, uint32_t stamp) { return uint32_t(stamp < e.first) | uint32_t(stamp >= e.block) | (e.acquired ^ 1); }
 
 template <int kCells>
-struct Lanes {  // kCells cells of each lane
+struct Lanes {  // kCells numbers of each lane
   static constexpr int kAll = kLanes * kCells;
-  uint32_t of[kAll];
+  alignas(64) uint32_t of[kAll];
   void load(Stamps& from, const Request& r, uint32_t shift) {
     if (r.row) std::memcpy(of, &from[r.low >> shift], sizeof of);
     else
@@ -201,46 +211,70 @@ struct Lanes {  // kCells cells of each lane
     else
       for (int l = 0; l < kLanes; ++l) std::memcpy(&to[r.at[l] >> shift], &of[l * kCells], sizeof(uint32_t) * kCells);
   }
+  bool differs(const Lanes& other, int lane) const { return std::memcmp(&of[lane * kCells], &other.of[lane * kCells], sizeof(uint32_t) * kCells) != 0; }
 };
 
 template <int kCells>
-void ownStamps(const Warp& w, Mask lanes, Lanes<kCells>& mine) {
+void stampsOf(const Warp& w, Mask lanes, Lanes<kCells>& mine) {
   const int first = std::countr_zero(lanes);
   for (int l = 0; l < kLanes; ++l)
     for (int c = 0; c < kCells; ++c)
       mine.of[l * kCells + c] = w.order.interval << kIntervalShift | uint32_t(lanes >> l & 1 ? l : first) << kLaneShift;
 }
+// Which stamps this warp has left since the block's last barrier.
+template <int kCells>
+void findOwn(const Warp& w, const Lanes<kCells>& stamps, Lanes<kCells>& own) {
+  const WarpOrder& o = w.order;
+  if (o.interval == o.sinceFloor) {  // it has not begun another interval
+    for (int k = 0; k < own.kAll; ++k) own.of[k] = stamps.of[k] >> kIntervalShift == o.interval;
+    return;
+  }
+  const LaunchOrder& order = w.run->order;
+  uint32_t interval = 0, is = 0;
+  for (int k = 0; k < own.kAll; ++k) {
+    if (const uint32_t next = intervalOf(stamps.of[k]); next != interval) {
+      interval = next;
+      is = interval >= o.sinceFloor && order.owner[interval - order.launchFirst] == w.id;
+    }
+    own.of[k] = is;
+  }
+}
 
 // False, with nothing changed: some cell takes a closer look.
 template <int kCells>
 bool readCells(const Warp& w, const Edges& e, Shadow& s, const Request& r) {
-  Lanes<kCells> write, read, mine, next;
+  Lanes<kCells> write, read, mine, own, next;
   write.load(s.write, r, s.shift);
   read.load(s.read, r, s.shift);
-  ownStamps(w, r.lanes, mine);
-  bool fine = true;
-  for (int k = 0; k < mine.kAll; ++k) {
-    fine &= writeCameBefore(e, write.of[k], mine.of[k]);
-    next.of[k] = joinedRead(e, read.of[k], mine.of[k], fine);
-  }
+  stampsOf(w, r.lanes, mine);
+  uint32_t fine = 1;
+  findOwn(w, write, own);
+  for (int k = 0; k < mine.kAll; ++k) fine &= writeCameBefore(e, write.of[k], mine.of[k], own.of[k]) & readIsKnown(e, read.of[k]);
   if (!fine) return false;
+  findOwn(w, read, own);
+  for (int k = 0; k < mine.kAll; ++k) next.of[k] = joinedRead(e, read.of[k], mine.of[k], own.of[k]);
   next.store(s.read, r, s.shift);
   if (r.row) return true;
   read.load(s.read, r, s.shift);  // another stamp than was stored: lanes share a cell
-  for (int k = 0; k < mine.kAll; ++k)
-    if (read.of[k] != next.of[k]) s.read[(r.at[k / kCells] >> s.shift) + size_t(k % kCells)] |= kManyLanes;
+  for (int l = 0; l < kLanes; ++l)
+    if (read.differs(next, l))
+      for (uint64_t c = r.at[l] >> s.shift, end = c + kCells; c < end; ++c) s.read[c] |= kManyLanes;
   return true;
 }
 template <int kCells>
 bool writeCells(const Warp& w, const Edges& e, Shadow& s, const Request& r) {
-  Lanes<kCells> write, read, mine, check;
+  Lanes<kCells> write, read, mine, own, check;
   write.load(s.write, r, s.shift);
   read.load(s.read, r, s.shift);
-  ownStamps(w, r.lanes, mine);
-  bool fine = true;
-  for (int k = 0; k < mine.kAll; ++k) fine &= writeCameBefore(e, write.of[k], mine.of[k]) & readsCameBefore(e, read.of[k], mine.of[k]);
+  stampsOf(w, r.lanes, mine);
+  uint32_t fine = 1;
+  findOwn(w, write, own);
+  for (int k = 0; k < mine.kAll; ++k) fine &= writeCameBefore(e, write.of[k], mine.of[k], own.of[k]);
+  findOwn(w, read, own);
+  for (int k = 0; k < mine.kAll; ++k) fine &= readsCameBefore(e, read.of[k], mine.of[k], own.of[k]);
   if (!fine) return false;
-  for (uint32_t& stamp : mine.of) stamp |= r.access == Access::asyncWrite ? kInFlight : 0;
+  const uint32_t inFlight = r.access == Access::asyncWrite ? kInFlight : 0;
+  for (uint32_t& stamp : mine.of) stamp |= inFlight;
   mine.store(s.write, r, s.shift);
   if (!r.row) {
     check.load(s.write, r, s.shift);
@@ -285,8 +319,13 @@ void orderAccess(Warp& w, const Insn& insn, Shadow& shadow, uint64_t offset, uin
 
 void orderAccesses(Warp& w, const Insn& insn, Shadow& shadow, const Request& r, bool shared) {
   refineFor(shadow, r.bytes);
-  if (stampCells(w, insn, shadow, r, shared)) return;
-  eachLane(r.lanes, [&](int l) { orderAccess(w, insn, shadow, r.at[l], r.bytes, l, r.access, shared); });
+  const auto one = [&](int l) { orderAccess(w, insn, shadow, r.at[l], r.bytes, l, r.access, shared); };
+  if (r.uniform() && r.access == Access::read) {  // the first lane and the last leave the same as all do
+    one(std::countr_zero(r.lanes));
+    if (r.lanes & (r.lanes - 1)) one(31 - std::countl_zero(r.lanes));
+  } else if (!stampCells(w, insn, shadow, r, shared)) {
+    eachLane(r.lanes, one);
+  }
 }
 
 void orderLanded(Warp& w, Shadow& shadow, const Request& r) {

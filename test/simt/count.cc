@@ -1,6 +1,10 @@
 // Sectors, wavefronts, footprint. What is most frequent, all lanes side by side or all at one place, is counted by formula.
 #include "count.h"
 
+#include <array>
+#include <cstddef>
+#include <cstring>
+
 namespace lantern::simt {
 
 namespace {
@@ -31,20 +35,34 @@ Sectors sectorsOf(const Request& r) {
   return {n, std::min<uint64_t>(n, (uint64_t(distinct) * r.bytes + kSector - 1) / kSector)};
 }
 
-// Passes that the lanes of one group need: the most places asked of one bank, or of the banks that one access takes together. A place is
-// served to all its lanes at once.
-uint32_t passes(const uint64_t (&unit)[kLanes], uint32_t banks, Mask lanes) {
+// How the lanes of one access lie to each other, and what comes of it. Where the whole lies turns the banks, no more.
+struct Pattern {
+  uint32_t apart[kLanes];  // from the first lane, in units
+  Mask lanes;
+  uint32_t banks;          // units that are served together, and lanes
+  uint32_t wavefronts, ideal;
+  bool sameAs(const Pattern& p) const { return std::memcmp(this, &p, offsetof(Pattern, wavefronts)) == 0; }
+};
+
+// Passes that the lanes of one group need: the most units asked of one bank. A unit is served to all its lanes at once.
+uint32_t passes(const Pattern& p, Mask lanes) {
   uint32_t taken = 0;
-  eachLane(lanes, [&](int l) { taken |= 1u << (unit[l] % banks); });
+  eachLane(lanes, [&](int l) { taken |= 1u << (p.apart[l] % p.banks); });
   if (std::popcount(taken) == std::popcount(lanes)) return 1;
   uint8_t asked[kLanes] = {};
   uint32_t most = 0;
   eachLane(lanes, [&](int l) {
     Mask same = 0;
-    for (int k = 0; k < kLanes; ++k) same |= Mask(unit[k] == unit[l]) << k;
-    if (std::countr_zero(same & lanes) == l) most = std::max<uint32_t>(most, ++asked[unit[l] % banks]);
+    for (int k = 0; k < kLanes; ++k) same |= Mask(p.apart[k] == p.apart[l]) << k;
+    if (std::countr_zero(same & lanes) == l) most = std::max<uint32_t>(most, ++asked[p.apart[l] % p.banks]);
   });
   return most;
+}
+void countPasses(Pattern& p) {
+  p.wavefronts = p.ideal = 0;
+  const Mask group = p.banks == 32 ? kAllLanes : (1u << p.banks) - 1;
+  for (uint32_t first = 0; first < kLanes; first += p.banks)
+    if (const Mask lanes = p.lanes & group << first) p.wavefronts += passes(p, lanes), ++p.ideal;
 }
 
 void setSectors(Bits& sectors, const Request& r) {
@@ -67,17 +85,20 @@ void countSectors(Warp& w, const Insn& insn, const Request& r) {
 
 void countWavefronts(Warp& w, const Insn& insn, const Request& r) {
   if (!w.run->options.count) return;
-  const uint32_t unitBytes = std::max(r.bytes, 4u), banks = 128 / unitBytes;  // lanes that are served together, too
   Counters& c = w.run->counters[insn.index];
+  const uint32_t unitBytes = std::max(r.bytes, 4u), banks = 128 / unitBytes;
   if (r.row) {
     c.wavefronts += kLanes / banks, c.idealWavefronts += kLanes / banks;
     return;
   }
-  uint64_t unit[kLanes];
-  for (int l = 0; l < kLanes; ++l) unit[l] = r.at[l] / unitBytes;
-  const Mask group = banks == 32 ? kAllLanes : (1u << banks) - 1;
-  for (uint32_t first = 0; first < kLanes; first += banks)
-    if (const Mask lanes = r.lanes & group << first) c.wavefronts += r.uniform() ? 1 : passes(unit, banks, lanes), ++c.idealWavefronts;
+  Pattern p;
+  const uint64_t first = r.at[0] / unitBytes;
+  for (int l = 0; l < kLanes; ++l) p.apart[l] = uint32_t(r.at[l] / unitBytes - first);
+  p.lanes = r.lanes, p.banks = banks;
+  static std::array<Pattern, 1024> known;  // the latest, by instruction
+  Pattern& before = known[(insn.index * 4 + p.apart[1] % 4) % known.size()];
+  if (!before.sameAs(p)) countPasses(p), before = p;
+  c.wavefronts += before.wavefronts, c.idealWavefronts += before.ideal;
 }
 
 void countFootprint(Warp& w, Allocation& a, const Request& r) {

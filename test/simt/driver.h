@@ -318,4 +318,14 @@ CUresult inContext(const char* entry, F&& body, bool cleanup = false) noexcept {
   });
 }
 
+// For entry points that make something: another thread's failure, meanwhile, is not theirs, or nobody could give back what was made.
+template <class F>
+CUresult creating(const char* entry, F&& body) noexcept {
+  return enter(entry, Driver::Stage::initialised, [&] {
+    const std::shared_ptr<Context> context = currentContext();
+    if (context->failure() != CUDA_SUCCESS) context->refuseAsFailed();
+    body(*context);
+  });
+}
+
 }  // namespace lantern::simt::driver

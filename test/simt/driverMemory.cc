@@ -191,7 +191,7 @@ using namespace lantern::simt::driver;
 // ---- device memory ----
 
 CUresult CUDAAPI cuMemAlloc(CUdeviceptr* p, size_t bytes) {
-  return inContext("cuMemAlloc", [&](Context& c) {
+  return creating("cuMemAlloc", [&](Context& c) {
     require(p, "no place for the address");
     require(bytes > 0, "an allocation of 0 bytes");
     c.requireRoom(bytes, nullptr);
@@ -229,11 +229,11 @@ CUresult CUDAAPI cuMemGetInfo(size_t* free, size_t* total) {
 // ---- page-locked host memory ----
 
 CUresult CUDAAPI cuMemAllocHost(void** p, size_t bytes) {
-  return inContext("cuMemAllocHost", [&](Context& c) { allocateHost(c, p, bytes); });
+  return creating("cuMemAllocHost", [&](Context& c) { allocateHost(c, p, bytes); });
 }
 
 CUresult CUDAAPI cuMemHostAlloc(void** p, size_t bytes, unsigned int flags) {
-  return inContext("cuMemHostAlloc", [&](Context& c) {
+  return creating("cuMemHostAlloc", [&](Context& c) {
     require(!(flags & ~unsigned(CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)), "unknown flags");
     if (flags & CU_MEMHOSTALLOC_DEVICEMAP) refuse(CUDA_ERROR_NOT_SUPPORTED, "kernels cannot read host memory here");
     allocateHost(c, p, bytes);

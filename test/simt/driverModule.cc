@@ -101,22 +101,22 @@ using namespace lantern::simt;
 using namespace lantern::simt::driver;
 
 CUresult CUDAAPI cuModuleLoadData(CUmodule* module, const void* image) {
-  return inContext("cuModuleLoadData", [&](Context& c) { load(c, module, image); });
+  return creating("cuModuleLoadData", [&](Context& c) { load(c, module, image); });
 }
 
 CUresult CUDAAPI cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned int count, CUjit_option* options, void** values) {
-  return inContext("cuModuleLoadDataEx", [&](Context& c) {
+  return creating("cuModuleLoadDataEx", [&](Context& c) {
     readOptions(count, options, values);
     load(c, module, image);
   });
 }
 
 CUresult CUDAAPI cuModuleLoadFatBinary(CUmodule* module, const void* image) {
-  return inContext("cuModuleLoadFatBinary", [&](Context& c) { load(c, module, image); });
+  return creating("cuModuleLoadFatBinary", [&](Context& c) { load(c, module, image); });
 }
 
 CUresult CUDAAPI cuModuleLoad(CUmodule* module, const char* path) {
-  return inContext("cuModuleLoad", [&](Context& c) {
+  return creating("cuModuleLoad", [&](Context& c) {
     require(path, "no path");
     std::ifstream file(path, std::ios::binary);
     if (!file) refuse(CUDA_ERROR_FILE_NOT_FOUND, path);

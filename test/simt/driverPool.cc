@@ -80,14 +80,14 @@ using namespace lantern::simt::driver;
 // ---- in stream order ----
 
 CUresult CUDAAPI cuMemAllocAsync(CUdeviceptr* p, size_t bytes, CUstream stream) {
-  return inContext("cuMemAllocAsync", [&](Context& c) {
+  return creating("cuMemAllocAsync", [&](Context& c) {
     const auto s = c.stream(stream);
     allocateOrdered(c, p, bytes, poolOf(c, c.currentPool), *s);
   });
 }
 
 CUresult CUDAAPI cuMemAllocFromPoolAsync(CUdeviceptr* p, size_t bytes, CUmemoryPool pool, CUstream stream) {
-  return inContext("cuMemAllocFromPoolAsync", [&](Context& c) {
+  return creating("cuMemAllocFromPoolAsync", [&](Context& c) {
     const auto s = c.stream(stream);
     allocateOrdered(c, p, bytes, poolOf(c, pool), *s);
   });
@@ -127,7 +127,7 @@ CUresult CUDAAPI cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
 }
 
 CUresult CUDAAPI cuMemPoolCreate(CUmemoryPool* handle, const CUmemPoolProps* props) {
-  return inContext("cuMemPoolCreate", [&](Context& c) {
+  return creating("cuMemPoolCreate", [&](Context& c) {
     require(handle && props, "no pool or no properties");
     require(props->allocType == CU_MEM_ALLOCATION_TYPE_PINNED, "pools hold pinned memory");
     require(props->handleTypes == CU_MEM_HANDLE_TYPE_NONE, "pools that are shared between processes are not simulated");

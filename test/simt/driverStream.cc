@@ -68,11 +68,11 @@ using namespace lantern::simt::driver;
 // ---- streams ----
 
 CUresult CUDAAPI cuStreamCreate(CUstream* stream, unsigned int flags) {
-  return inContext("cuStreamCreate", [&](Context& c) { create(c, stream, flags, 0); });
+  return creating("cuStreamCreate", [&](Context& c) { create(c, stream, flags, 0); });
 }
 
 CUresult CUDAAPI cuStreamCreateWithPriority(CUstream* stream, unsigned int flags, int priority) {
-  return inContext("cuStreamCreateWithPriority", [&](Context& c) { create(c, stream, flags, std::clamp(priority, -5, 0)); });
+  return creating("cuStreamCreateWithPriority", [&](Context& c) { create(c, stream, flags, std::clamp(priority, -5, 0)); });
 }
 
 // The work in it still runs: the queue keeps the lane.
@@ -128,7 +128,7 @@ CUresult CUDAAPI cuLaunchHostFunc(CUstream stream, CUhostFn function, void* argu
 // ---- events ----
 
 CUresult CUDAAPI cuEventCreate(CUevent* event, unsigned int flags) {
-  return inContext("cuEventCreate", [&](Context& c) {
+  return creating("cuEventCreate", [&](Context& c) {
     require(event, "no place for the event");
     require(!(flags & ~unsigned(CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING)), "unknown event flags, or those of events between processes");
     const auto e = std::make_shared<Event>();

@@ -103,8 +103,11 @@ void readFaults(Environment& e) {
     const size_t equals = item.find('=');
     const std::string name = item.substr(0, equals), value = equals == std::string::npos ? "" : item.substr(equals + 1);
     const auto nth = [&] {
-      const bool onwards = !value.empty() && value.back() == '+';
-      return Nth{number("FAULT", onwards ? value.substr(0, value.size() - 1) : value), onwards};
+      const size_t end = value.find_first_of("+-");
+      const uint64_t first = number("FAULT", value.substr(0, end));
+      if (end == std::string::npos) return Nth{first, first};
+      if (value[end] == '+' && end + 1 == value.size()) return Nth{first, UINT64_MAX};
+      return Nth{first, number("FAULT", value.substr(end + 1))};
     };
     if (name == "allocation") f.allocation = nth();
     else if (name == "hostAllocation") f.hostAllocation = nth();

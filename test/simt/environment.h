@@ -12,11 +12,10 @@ namespace lantern::simt {
 // random: at the waits, and more than they need.
 enum class Order { late, random, eager };
 
-// The n-th event of its kind, counted from 1, is hit; `onwards`: all later ones too.
+// Of the events of a kind, counted from 1, the n-th to the last are hit.
 struct Nth {
-  uint64_t n = 0;  // 0: none
-  bool onwards = false;
-  bool hits(uint64_t count) const { return n && (onwards ? count >= n : count == n); }
+  uint64_t n = 0, last = 0;  // 0: none
+  bool hits(uint64_t count) const { return n && count >= n && count <= last; }
 };
 
 struct Faults {

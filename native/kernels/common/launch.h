@@ -20,6 +20,9 @@ inline std::string entryOf(const char* stem, std::initializer_list<int64_t> dtyp
 
 inline Status unknownDType() { return Status::error(Code::invalidArgument, "kernel called with a dtype that is neither float32 nor bfloat16"); }
 
-inline Status noWorkspace(const char* op) { return Status::error(Code::outOfMemory, std::string(op) + ": no device memory for intermediate results"); }
+inline Status noWorkspace(const char* op) {
+  return Status::error(Code::outOfMemory,
+                       std::string(op) + ": no device memory for intermediate results; use smaller batches, or dispose of tensors");
+}
 
 }  // namespace lantern::cuda

@@ -14,8 +14,8 @@
 //   product.eachPair([&](int row, int col, float& x0, float& x1) { ... });          // (row, col) and (row, col + 1) of the tile
 //
 // `rows` and `cols` say how many rows exist from `data` on: what lies outside, or beyond `depth`, counts as zero and is not read. When add
-// returns, the shared memory is free for other uses. kAligned promises that data and ld * 2 are multiples of 16 bytes; without it
-// elements are copied one by one, from any address. Fragments, layouts and copies can be used alone: attention keeps operands in registers.
+// returns, the shared memory is free for other uses. data and ld * 2 must be multiples of 16 bytes. Fragments, layouts and copies can be used
+// alone: attention keeps operands in registers.
 //
 // Shared memory is read and written without bank conflicts: the 16-byte chunks of a line change places by the line's number (TileLayout).
 #pragma once
@@ -77,55 +77,34 @@ struct TileOperand {
 };
 
 // Copies an operand tile by tile along the reduction; all kThreads threads take part, and commit and wait themselves.
-template <class Layout, int kThreads, bool kAligned = true>
+template <class Layout, int kThreads>
 class TileCopier {
-  static constexpr int kUnit = kAligned ? 8 : 1;                                     // elements that a thread copies at a time
-  static constexpr int kUnits = Layout::kLine / kUnit, kStep = kThreads / kUnits;    // units of a line; lines from one copy to the next
-  static_assert(kThreads % kUnits == 0 && Layout::kLines % kStep == 0);
+  static constexpr int kStep = kThreads / Layout::kChunks;  // lines from one copy of a thread to the next
+  static_assert(kThreads % Layout::kChunks == 0 && Layout::kLines % kStep == 0);
+  static_assert(kStep % 8 == 0, "a thread's chunk keeps its place from line to line");
   static constexpr int kCopies = Layout::kLines / kStep;
 
  public:
   LANTERN_DEVICE TileCopier(const TileOperand& o, int depth) : ld_(o.ld) {
-    line_ = int(threadIdx.x) / kUnits, element_ = int(threadIdx.x) % kUnits * kUnit;
+    line_ = int(threadIdx.x) / Layout::kChunks, element_ = int(threadIdx.x) % Layout::kChunks * 8;
     from_ = o.data + line_ * o.ld + element_;
     lines_ = (Layout::kInner ? o.rows : depth) - line_;
     width_ = (Layout::kInner ? depth : o.rows) - element_;
   }
 
   LANTERN_DEVICE void copyNext(uint32_t tile) {
-    if constexpr (kAligned) {
-      static_assert(kStep % 8 == 0, "a thread's chunk keeps its place from line to line");
-      const uint32_t to = tile + Layout::offset(line_, element_ / 8);
-      const int bytes = width_ >= 8 ? 16 : width_ > 0 ? width_ * 2 : 0;
+    const uint32_t to = tile + Layout::offset(line_, element_ / 8);
+    const int bytes = width_ >= 8 ? 16 : width_ > 0 ? width_ * 2 : 0;
 #pragma unroll
-      for (int i = 0; i < kCopies; ++i) {
-        const bool inside = i * kStep < lines_ && bytes > 0;
-        copyAsyncPart(to + i * kStep * Layout::kLineBytes, inside ? from_ + i * kStep * ld_ : from_ - line_ * ld_ - element_, inside ? bytes : 0);
-      }
-    } else {
-      copyElements(tile);
+    for (int i = 0; i < kCopies; ++i) {
+      const bool inside = i * kStep < lines_ && bytes > 0;
+      copyAsyncPart(to + i * kStep * Layout::kLineBytes, inside ? from_ + i * kStep * ld_ : from_ - line_ * ld_ - element_, inside ? bytes : 0);
     }
     from_ += Layout::kInner ? int64_t(Layout::kAdvance) : Layout::kAdvance * ld_;
     (Layout::kInner ? width_ : lines_) -= Layout::kAdvance;
   }
 
  private:
-  LANTERN_DEVICE void copyElements(uint32_t tile) const {
-    constexpr int kHeld = kCopies < 8 ? kCopies : 8;  // loads under way at a time
-#pragma unroll 1
-    for (int first = 0; first < kCopies; first += kHeld) {
-      bf16 held[kHeld];
-#pragma unroll
-      for (int i = 0; i < kHeld; ++i)
-        held[i] = (first + i) * kStep < lines_ && width_ > 0 ? from_[(first + i) * kStep * ld_] : __ushort_as_bfloat16(0);
-#pragma unroll
-      for (int i = 0; i < kHeld; ++i) {
-        const int line = line_ + (first + i) * kStep;
-        storeShared(tile + Layout::offset(line, element_ / 8) + element_ % 8 * 2, held[i]);
-      }
-    }
-  }
-
   const bf16* from_;
   int64_t ld_;
   int line_, element_;   // of this thread's first copy
@@ -133,7 +112,7 @@ class TileCopier {
 };
 
 // ---- the loop ----
-template <class Shape, bool kInnerA, bool kInnerB, bool kAligned = true>
+template <class Shape, bool kInnerA, bool kInnerB>
 class TileProduct {
  public:
   using LayoutA = TileLayout<Shape::kM, Shape::kK, kInnerA>;
@@ -149,8 +128,8 @@ class TileProduct {
   static LANTERN_DEVICE int warpCol() { return int(threadIdx.x) / kWarp / Shape::kWarpsM * kWarpN; }
 
   LANTERN_DEVICE void add(uint32_t shared, const TileOperand& a, const TileOperand& b, int depth) {
-    TileCopier<LayoutA, Shape::kThreads, kAligned> copierA(a, depth);
-    TileCopier<LayoutB, Shape::kThreads, kAligned> copierB(b, depth);
+    TileCopier<LayoutA, Shape::kThreads> copierA(a, depth);
+    TileCopier<LayoutB, Shape::kThreads> copierB(b, depth);
     const FragmentReader<LayoutA> readerA(warpRow());
     const FragmentReader<LayoutB> readerB(warpCol());
     const int tiles = (depth + Shape::kK - 1) / Shape::kK;

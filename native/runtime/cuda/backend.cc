@@ -1,6 +1,6 @@
 // A GPU as a device. Kernels are launched by the calling thread, into one stream; that is all the queue there is. What the driver refuses
-// is kept for the next wait, as an error of the CPU's kernels is, and kernels until then are skipped. When the driver says that the context
-// can do no more, every call says so from then on.
+// is kept: until the caller knows of it, kernels are skipped and every wait comes to that error, so that nothing is computed from, and
+// nobody reads, what was never written. When the driver says that the context can do no more, every call says so from then on.
 #include "../backend.h"
 
 #include <atomic>
@@ -43,6 +43,7 @@ class CudaBackend final : public Backend, private Context {
   int64_t launched() const override { return launched_; }
   Status upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes, Done done) override;
+  void told(int64_t n) override;
 
   bool readsHostMemory() const override { return false; }
   void unmapFile(MappedFile file) override { lantern::unmapFile(file); }
@@ -59,11 +60,12 @@ class CudaBackend final : public Backend, private Context {
 
   void makeCurrent() const { driver().cuCtxSetCurrent(context_); }
   Status run(const KernelEntry& kernel, const void* params);
-  CUresult enqueueArrival(unsigned char* arrival, const void* from, size_t bytes);
+  CUresult enqueueArrival(void*& arrival, const void* from, size_t bytes, const char*& what);
   Status failure(CUresult result, const char* what);  // notes when the device is lost
   Status lost() const;
 
   const GpuInfo& gpu_;
+  CUdevice device_ = 0;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;
   std::unique_ptr<Modules> modules_;
@@ -74,8 +76,9 @@ class CudaBackend final : public Backend, private Context {
   std::unique_ptr<Waiter> waiter_;
   Fault* fault_ = nullptr;
   std::vector<void*> scratch_;  // of the op at hand
-  Status error_;                // kept for the next wait
-  int64_t launched_ = 0;
+  Status error_;                // that the caller does not know yet
+  int64_t errorSince_ = 0;      // downloads before it
+  int64_t launched_ = 0, downloads_ = 0;
 
   std::atomic<bool> isLost_{false};
   mutable std::mutex lostMutex_;
@@ -85,10 +88,9 @@ class CudaBackend final : public Backend, private Context {
 // ---- life ----
 
 Status CudaBackend::open(size_t budget) {
-  CUdevice device = 0;
   const auto check = [&](CUresult result, const char* what) { return result == CUDA_SUCCESS ? Status::fine() : failure(result, what); };
-  LANTERN_TRY(check(driver().cuDeviceGet(&device, gpu_.ordinal), "cuDeviceGet"));
-  LANTERN_TRY(check(driver().cuDevicePrimaryCtxRetain(&context_, device), "cuDevicePrimaryCtxRetain"));
+  LANTERN_TRY(check(driver().cuDeviceGet(&device_, gpu_.ordinal), "cuDeviceGet"));
+  LANTERN_TRY(check(driver().cuDevicePrimaryCtxRetain(&context_, device_), "cuDevicePrimaryCtxRetain"));
   LANTERN_TRY(check(driver().cuCtxSetCurrent(context_), "cuCtxSetCurrent"));
   LANTERN_TRY(check(driver().cuStreamCreate(&stream_, CU_STREAM_NON_BLOCKING), "cuStreamCreate"));
   modules_ = std::make_unique<Modules>();
@@ -117,20 +119,25 @@ CudaBackend::~CudaBackend() {
   memory_.reset();
   modules_.reset();
   if (stream_) driver().cuStreamDestroy(stream_);
-  driver().cuDevicePrimaryCtxRelease(gpu_.ordinal);
+  driver().cuDevicePrimaryCtxRelease(device_);
 }
 
 // ---- errors ----
 
 // A context that an error has ended gives that error for every call; one that goes on does not.
 Status CudaBackend::failure(CUresult result, const char* what) {
-  if (result == CUDA_ERROR_OUT_OF_MEMORY) return Status::error(Code::outOfMemory, std::string(what) + ": " + errorText(result));
-  const std::string message = "cuda:" + std::to_string(gpu_.ordinal) + " (" + gpu_.name + ") failed at " + what + ": " + errorText(result);
-  const CUresult now = stream_ ? driver().cuStreamQuery(stream_) : CUDA_SUCCESS;
+  if (isLost_) return lost();
+  const std::string device = "cuda:" + std::to_string(gpu_.ordinal) + " (" + gpu_.name + ")", error = std::string(what) + ": " + errorText(result);
+  if (result == CUDA_ERROR_OUT_OF_MEMORY)
+    return Status::error(Code::outOfMemory, device + " ran out of memory at " + error +
+                                                "; dispose of tensors, use smaller batches, or end other programs that take memory");
+  const std::string message = device + " failed at " + error;
+  if (!stream_) return Status::error(Code::device, message + "; nvidia-smi may tell more");
+  const CUresult now = driver().cuStreamQuery(stream_);
   if (now == CUDA_SUCCESS || now == CUDA_ERROR_NOT_READY) return Status::error(Code::device, message + "; the device goes on");
   std::lock_guard lock(lostMutex_);
   if (!isLost_) {
-    whyLost_ = message + "; the device is lost: close it and open another";
+    whyLost_ = message + "; the device is lost: close it and open another, in a new process if that fails";
     isLost_ = true;
   }
   return Status::error(Code::deviceLost, whyLost_);
@@ -174,6 +181,7 @@ Status CudaBackend::launch(int kernel, const void* params) {
   makeCurrent();
   const KernelEntry& entry = kKernels[kernel];
   error_ = timer_->running() ? timer_->time(entry.name, [&] { return run(entry, params); }) : run(entry, params);
+  errorSince_ = downloads_;
   return error_.code == Code::deviceLost ? error_ : Status::fine();
 }
 
@@ -181,13 +189,13 @@ Status CudaBackend::run(const KernelEntry& kernel, const void* params) {
   Status status = kernel.run(params, *this);
   for (void* p : scratch_) memory_->freeScratch(p);
   scratch_.clear();
-  return status;
+  return isLost_ ? lost() : status;
 }
 
 void* CudaBackend::workspace(size_t bytes) {
   void* p = nullptr;
   if (const CUresult result = memory_->allocateScratch(bytes, p); result != CUDA_SUCCESS) {
-    if (result != CUDA_ERROR_OUT_OF_MEMORY) (void)failure(result, "an allocation");
+    if (result != CUDA_ERROR_OUT_OF_MEMORY) (void)failure(result, "an allocation");  // the launcher knows of no other reason
     return nullptr;
   }
   scratch_.push_back(p);
@@ -203,10 +211,12 @@ Status CudaBackend::zero(void* p, size_t bytes) {
 Status CudaBackend::launchEntry(const char* entry, Dim grid, unsigned threads, size_t sharedBytes, void** args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return Status::fine();
   Function* function = nullptr;
-  const char* what = "cuLaunchKernel";
+  const char* what = "";
   CUresult result = modules_->find(entry, sharedBytes, function, what);
-  if (result == CUDA_SUCCESS)
+  if (result == CUDA_SUCCESS) {
+    what = "cuLaunchKernel";
     result = driver().cuLaunchKernel(function->handle, grid.x, grid.y, grid.z, threads, 1, 1, unsigned(sharedBytes), stream_, args, nullptr);
+  }
   return result == CUDA_SUCCESS ? Status::fine() : failure(result, (std::string(what) + " of " + entry).c_str());
 }
 
@@ -220,31 +230,42 @@ Status CudaBackend::upload(void* to, const void* from, size_t bytes) {
   return result == CUDA_SUCCESS ? Status::fine() : failure(result, what);
 }
 
-// The fault record comes first, then the data.
+// In a block that arrives, the fault record comes first, then the data.
 constexpr size_t kFaultBytes = (sizeof(Fault) + 63) / 64 * 64;
 
-CUresult CudaBackend::enqueueArrival(unsigned char* arrival, const void* from, size_t bytes) {
-  CUresult result = driver().cuMemcpyDtoHAsync(arrival, toDevice(fault_), sizeof(Fault), stream_);
-  if (result == CUDA_SUCCESS) result = driver().cuMemsetD8Async(toDevice(fault_), 0, sizeof(Fault), stream_);
-  if (result == CUDA_SUCCESS && bytes) result = driver().cuMemcpyDtoHAsync(arrival + kFaultBytes, toDevice(from), bytes, stream_);
-  return result;
+CUresult CudaBackend::enqueueArrival(void*& arrival, const void* from, size_t bytes, const char*& what) {
+  what = "cuMemHostAlloc";
+  if (const CUresult result = arrivals_->allocate(kFaultBytes + bytes, arrival); result != CUDA_SUCCESS) return result;
+  what = "cuMemcpyDtoHAsync";
+  if (bytes)
+    if (const CUresult result = driver().cuMemcpyDtoHAsync(static_cast<char*>(arrival) + kFaultBytes, toDevice(from), bytes, stream_);
+        result != CUDA_SUCCESS)
+      return result;
+  if (const CUresult result = driver().cuMemcpyDtoHAsync(arrival, toDevice(fault_), sizeof(Fault), stream_); result != CUDA_SUCCESS) return result;
+  what = "cuMemsetD8Async";
+  return driver().cuMemsetD8Async(toDevice(fault_), 0, sizeof(Fault), stream_);
 }
 
+// What fails here goes through the waiter as well, so that whoever waits is told in the order of the calls.
 void CudaBackend::download(void* to, const void* from, size_t bytes, Done done) {
-  if (isLost_) return done(lost());
   makeCurrent();
-  auto* arrival = static_cast<unsigned char*>(arrivals_->allocate(kFaultBytes + bytes));
-  if (!arrival) return done(Status::error(Code::outOfMemory, "no page-locked host memory to read a tensor into"));
-  CUresult result = enqueueArrival(arrival, from, bytes);
-  if (result == CUDA_SUCCESS)
-    result = waiter_->wait([=, this, kept = std::exchange(error_, Status::fine())](CUresult reached) mutable {
-      Status status = reached == CUDA_SUCCESS ? toStatus(*reinterpret_cast<const Fault*>(arrival)) : failure(reached, "cuEventSynchronize");
-      if (status.ok()) status = std::move(kept);  // a fault is older: once there is an error, nothing is launched
-      if (status.ok() && bytes) std::memcpy(to, arrival + kFaultBytes, bytes);
-      if (!isLost_) arrivals_->free(arrival);  // else a copy may be on its way: it goes with the device
-      done(std::move(status));
-    });
-  if (result != CUDA_SUCCESS) done(failure(result, "an enqueued copy"));  // the block is not used again: a part may have been enqueued
+  void* arrival = nullptr;
+  const char* what = "";
+  const CUresult enqueued = enqueueArrival(arrival, from, error_.ok() ? bytes : 0, what);
+  if (enqueued == CUDA_SUCCESS) what = "an event";
+  ++downloads_;
+  waiter_->wait(enqueued, [=, this, kept = error_](CUresult reached) {
+    // A fault of the data is older than what was kept, because once that is there, nothing is launched; an error of the wait is younger.
+    Status status = reached == CUDA_SUCCESS ? toStatus(*static_cast<const Fault*>(arrival)) : failure(reached, what);
+    if (!kept.ok() && status.code != Code::deviceLost && (status.ok() || reached != CUDA_SUCCESS)) status = kept;
+    if (status.ok() && bytes) std::memcpy(to, static_cast<char*>(arrival) + kFaultBytes, bytes);
+    if (reached == CUDA_SUCCESS) arrivals_->free(arrival);  // else a copy may be on its way: the block goes with the device
+    done(std::move(status));
+  });
+}
+
+void CudaBackend::told(int64_t n) {
+  if (n >= errorSince_) error_ = Status::fine();
 }
 
 // ---- timing ----

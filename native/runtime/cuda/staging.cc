@@ -66,9 +66,10 @@ CUresult Uploads::copy(CUdeviceptr to, const void* from, size_t bytes, const cha
   return CUDA_SUCCESS;
 }
 
-void* Arrivals::allocate(size_t bytes) {
+CUresult Arrivals::allocate(size_t bytes, void*& p) {
   std::lock_guard lock(mutex_);
-  return blocks_.allocate(bytes);
+  p = blocks_.allocate(bytes);
+  return p ? CUDA_SUCCESS : source_.failure;
 }
 
 void Arrivals::free(void* p) {
@@ -79,7 +80,8 @@ void Arrivals::free(void* p) {
 
 void* Arrivals::PageLocked::map(size_t bytes) {
   void* p = nullptr;
-  return driver().cuMemHostAlloc(&p, bytes, 0) == CUDA_SUCCESS ? p : nullptr;
+  failure = driver().cuMemHostAlloc(&p, bytes, 0);
+  return failure == CUDA_SUCCESS ? p : nullptr;
 }
 
 void Arrivals::PageLocked::unmap(void* p, size_t) { driver().cuMemFreeHost(p); }

@@ -40,13 +40,14 @@ class Uploads {
 // Where copies from the device arrive: blocks of any size, given back by any thread.
 class Arrivals {
  public:
-  void* allocate(size_t bytes);  // nullptr when there is no more
+  CUresult allocate(size_t bytes, void*& p);
   void free(void* p);
 
  private:
   struct PageLocked : MemorySource {
     void* map(size_t bytes) override;
     void unmap(void* p, size_t bytes) override;
+    CUresult failure = CUDA_SUCCESS;  // of the last map()
   };
   static constexpr size_t kSegmentBytes = size_t(2) << 20, kKeep = size_t(32) << 20;  // more is given back to the system when it is not used
 

@@ -14,30 +14,27 @@ Waiter::~Waiter() {
   for (const CUevent event : idle_) driver().cuEventDestroy(event);
 }
 
-CUresult Waiter::takeEvent(CUevent& event) {
+// The event is the caller's to give back, also after an error.
+CUresult Waiter::record(CUevent& event) {
   {
     std::lock_guard lock(mutex_);
     if (!idle_.empty()) {
       event = idle_.back();
       idle_.pop_back();
-      return CUDA_SUCCESS;
     }
   }
-  return driver().cuEventCreate(&event, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
+  if (!event)
+    if (const CUresult result = driver().cuEventCreate(&event, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC); result != CUDA_SUCCESS)
+      return result;
+  return driver().cuEventRecord(event, stream_);
 }
 
-CUresult Waiter::wait(Reached reached) {
+void Waiter::wait(CUresult enqueued, Reached reached) {
   CUevent event = nullptr;
-  if (const CUresult result = takeEvent(event); result != CUDA_SUCCESS) return result;
-  const CUresult result = driver().cuEventRecord(event, stream_);
+  if (enqueued == CUDA_SUCCESS) enqueued = record(event);
   std::lock_guard lock(mutex_);
-  if (result != CUDA_SUCCESS) {
-    idle_.push_back(event);
-    return result;
-  }
-  points_.push_back({event, std::move(reached)});
+  points_.push_back({enqueued, event, std::move(reached)});
   changed_.notify_one();
-  return result;
 }
 
 void Waiter::run() {
@@ -49,10 +46,10 @@ void Waiter::run() {
     Point point = std::move(points_.front());
     points_.pop_front();
     lock.unlock();
-    point.reached(driver().cuEventSynchronize(point.event));
+    point.reached(point.enqueued == CUDA_SUCCESS ? driver().cuEventSynchronize(point.event) : point.enqueued);
     point.reached = nullptr;
     lock.lock();
-    idle_.push_back(point.event);
+    if (point.event) idle_.push_back(point.event);
   }
 }
 

@@ -19,16 +19,18 @@ class Waiter {
   Waiter(const Waiter&) = delete;
   ~Waiter();  // waits for every point
 
-  // Calls `reached` when the stream gets to what was enqueued so far. On an error it is not called.
-  CUresult wait(Reached reached);
+  // Calls `reached` when the stream gets to what was enqueued so far, or with the error that enqueueing it came to: always once, and in the
+  // order of the calls.
+  void wait(CUresult enqueued, Reached reached);
 
  private:
   struct Point {
-    CUevent event;
+    CUresult enqueued;
+    CUevent event;  // nullptr when there is nothing to wait for
     Reached reached;
   };
   void run();
-  CUresult takeEvent(CUevent& event);
+  CUresult record(CUevent& event);
 
   const CUcontext context_;
   const CUstream stream_;

@@ -158,6 +158,17 @@ TEST("driver faults: the n-th allocation fails, once or from then on, and not th
   }
 }
 
+TEST("driver faults: a run of allocations fails") {
+  Session s({{"FAULT", "allocation=2-3"}});
+  CUdeviceptr p[4] = {};
+  OK(cuMemAlloc(&p[0], 16));
+  CHECK_CU(CUDA_ERROR_OUT_OF_MEMORY, cuMemAlloc(&p[1], 16));
+  CHECK_CU(CUDA_ERROR_OUT_OF_MEMORY, cuMemAlloc(&p[2], 16));
+  OK(cuMemAlloc(&p[3], 16));
+  OK(cuMemFree(p[0]));
+  OK(cuMemFree(p[3]));
+}
+
 TEST("driver faults: a launch is refused and the context lives on; an execution fails and the context with it") {
   {
     Session s({{"FAULT", "launch=2"}});
