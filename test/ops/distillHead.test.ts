@@ -146,6 +146,13 @@ describe.each(DIVERGENCES)('%s', (kind) => {
     expect(relativeError([squared.loss], [want.loss])).toBeLessThan(TOLERANCE.float32)
   })
 
+  test('bfloat16 with a temperature', async () => {
+    const c = { ...makeCase(15, 150, 211, 40, 24, 5, { dtype: 'bfloat16' }), kind, ...LAMBDAS, temperature: 2 }
+    const b = 'bfloat16'
+    const got = await run(c, {}, { hidden: b, weight: b, teacherHidden: b, teacherWeight: b })
+    expectClose(got, headOracle(c), TOLERANCE.bfloat16)
+  })
+
   test('identical student and teacher: exactly zero', async () => {
     for (const dtype of FLOATS) {
       const c = makeCase(5, 20, 333, 48, 48, 30, { dtype, masked: true })
@@ -238,10 +245,10 @@ describe('linearCrossEntropy', () => {
   })
 })
 
-test('the weight gradient is added to what is there', async () => {
-  const c = makeCase(11, 9, 40, 16, 1, 1)
-  const hidden = device.tensor(c.hidden, [9, 16])
-  const weight = device.tensor(c.weight, [40, 16])
+test.each(FLOATS)('%s: the weight gradient is added to what is there', async (dtype) => {
+  const c = makeCase(11, 9, 40, 16, 1, 1, { dtype })
+  const hidden = device.tensor(c.hidden, [9, 16], dtype)
+  const weight = device.tensor(c.weight, [40, 16], dtype)
   const labels = device.tensor(c.labels)
   weight.requiresGrad = true
   for (let step = 0; step < 2; step++) {
@@ -249,7 +256,7 @@ test('the weight gradient is added to what is there', async () => {
     tape.backward(linearCrossEntropy(hidden, weight, labels).loss)
   }
   const want = headOracle({ ...c, teacher: undefined, scale: 2 })
-  expect(relativeError(await weight.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE.float32)
+  expect(relativeError(await weight.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE[dtype])
   expect(hidden.grad).toBeNull()
 })
 

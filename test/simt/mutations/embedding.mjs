@@ -11,10 +11,10 @@ export default {
       only: 'embedding of a float32 table to float32 33 tokens',
     },
     {
-      name: 'the place before the first',
+      name: 'the second place is a start too',
       find: '(i > 0 && sorted.ids[i - 1] == id)',
-      replace: '(sorted.ids[i - 1] == id)',
-      why: 'Reads one element before the array.',
+      replace: '(i > 1 && sorted.ids[i - 1] == id)',
+      why: 'Off by one: shows where the smallest id occurs twice.',
       only: 'embedding of a float32 table to float32 33 tokens',
     },
     {
@@ -36,8 +36,8 @@ export default {
       name: 'eight rows at a time, beyond the end of the run',
       file: 'common/sortedRuns.cuh',
       find: 'for (; i + kRows <= end; i += kRows) {',
-      replace: 'for (; i + kRows <= end + 1; i += kRows) {',
-      why: 'Runs one short of a multiple of eight take in the next id.',
+      replace: 'for (; i < end; i += kRows) {',
+      why: 'Runs that are no multiple of eight take in the next id.',
       only: 'embedding of a float32 table to float32 70 tokens',
     },
     {

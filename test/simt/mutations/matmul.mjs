@@ -105,13 +105,5 @@ export default {
       why: 'The backward reads memory that nobody wrote.',
       only: 'linear of bfloat16 with bfloat16 weights silu fused',
     },
-    {
-      name: 'the elements of a line that do not exist',
-      file: tile,
-      find: '(first + i) * kStep < lines_ && width_ > 0 ?',
-      replace: '(first + i) * kStep < lines_ ?',
-      why: 'Rows that no 16 bytes divide are copied element by element; the end of the reduction is one too.',
-      only: 'linear of bfloat16 with bfloat16 weights 65 rows, 33 x 46',
-    },
   ],
 }

@@ -27,8 +27,8 @@ export default {
     },
     {
       name: 'the depth that is left stays the same',
-      find: 'from_ += kDepth * lineStep_, depth_ -= kDepth;',
-      replace: 'from_ += kDepth * lineStep_;',
+      find: 'at_ += kDepth * lineStep_, depth_ -= kDepth;',
+      replace: 'at_ += kDepth * lineStep_;',
       why: 'The last tile reads beyond the end of the reduction.',
       only: product,
     },

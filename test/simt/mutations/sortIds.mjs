@@ -35,8 +35,8 @@ export default {
       name: 'the first of equals is the last',
       find: 'below = equal & ((1u << lane) - 1);',
       replace: 'below = equal & ~((2u << lane) - 1);',
-      why: 'Equal ids of a warp come in reverse: sums in another order, the last round in the wrong places.',
-      only: 'embedding of a float32 table to float32 257 tokens',
+      why: 'Equal ids of a warp come in reverse: the second pass undoes the first, and sums have another order.',
+      only: 'more ids than one block scans',
     },
     {
       name: 'a round does not know the rounds before',

@@ -1,0 +1,83 @@
+// Cross entropy with labels or target probabilities: statistics of a row in one pass, gradients in a second.
+const labels = 'crossEntropy float32 logit std 10 [7, 33]'
+export default {
+  module: 'crossEntropy',
+  tests: ['test/ops/crossEntropy.test.ts'],
+  mutations: [
+    {
+      name: 'the sum keeps its old scale',
+      file: 'common/rowSoftmax.cuh',
+      find: 'beside = (beside + ties) * expNegative((max - largest) * invT);',
+      replace: 'beside = beside + ties;',
+      why: 'An online softmax rescales where it finds a larger maximum.',
+      only: 'crossEntropy float32 logit std 10 [5, 4099]',
+    },
+    {
+      name: 'the largest counts as one of the rest',
+      file: 'common/rowSoftmax.cuh',
+      find: 'double(part.beside) + (double(part.ties) - 1)};',
+      replace: 'double(part.beside) + double(part.ties)};',
+      why: 'It is left out of `rest`.',
+      only: labels,
+    },
+    {
+      name: 'columns outside of the row are zeros',
+      file: 'common/rowSoftmax.cuh',
+      find: '(v < kLowest ? kLowest : v) : 2 * kLowest;',
+      replace: '(v < kLowest ? kLowest : v) : 0.f;',
+      why: 'A logit of 0 has weight.',
+      only: labels,
+    },
+    {
+      name: 'no barrier between the statistics of warps',
+      file: 'common/rowSoftmax.cuh',
+      find: '  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;\n  __syncthreads();',
+      replace: '  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;',
+      why: 'Statistics are read that are not there yet.',
+      only: 'crossEntropy float32 logit std 10 [5, 4099]',
+    },
+    {
+      name: 'rows begin where packs begin',
+      file: 'common/rowSoftmax.cuh',
+      find: 'phase = aligned ? int(row * columns % kWidth) : 0;',
+      replace: 'phase = 0;',
+      why: 'Rows of odd length begin within a pack.',
+      only: labels,
+    },
+    {
+      name: 'rows that are left out count',
+      find: '    return {};\n',
+      replace: '    return {0, 0, 1};\n',
+      why: 'The mean divides by the rows that have a label.',
+      only: labels,
+    },
+    {
+      name: 'p - 1 in float32',
+      find: 'float(p.scale * weight * std::expm1(-value))',
+      replace: 'float(p.scale * weight) * (float(std::exp(-value)) - 1.f)',
+      why: 'A confident, right row loses its digits.',
+      only: 'a confident, right row',
+    },
+    {
+      name: 'the weight of the class is not in the gradient',
+      find: 'const float scale = float(p.scale * weight), logZ',
+      replace: 'const float scale = float(p.scale), logZ',
+      why: 'It is in the loss alone.',
+      only: labels,
+    },
+    {
+      name: 'one scratch for two counts',
+      find: 'valid = blockReduce(valid, Sum{}, counts[1]);',
+      replace: 'valid = blockReduce(valid, Sum{}, counts[0]);',
+      why: 'A fast warp writes what a slow one still reads.',
+      only: labels,
+    },
+    {
+      name: 'targets without the weights of their classes',
+      find: ' - weightOf(col + i) * toFloat(target.x[i]));',
+      replace: ' - toFloat(target.x[i]));',
+      why: 'The mass has them.',
+      only: 'a class weight scales its share',
+    },
+  ],
+}

@@ -1,0 +1,92 @@
+// The distillation head row by row: which tokens count, losses and dlogits from logits, gradients back to their tokens.
+const row = 'reverseKL logit std 10 vocabulary 4099'
+export default {
+  module: 'distillHead',
+  tests: ['test/ops/distillHead.test.ts'],
+  mutations: [
+    {
+      name: 'tokens of later rounds overwrite the first',
+      find: 't.rows[found + at.before] = int32_t(token);',
+      replace: 't.rows[at.before] = int32_t(token);',
+      why: 'Shows with more tokens than a block has threads.',
+      only: 'linearCrossEntropy 1700 tokens',
+    },
+    {
+      name: 'no barrier between rounds of tokens',
+      find: '    found += at.all;\n    __syncthreads();\n',
+      replace: '    found += at.all;\n',
+      why: 'Sums of warps are overwritten while others read them.',
+      only: 'linearCrossEntropy 1700 tokens',
+    },
+    {
+      name: 'one slice of the vocabulary for all',
+      find: 'sum += from[slice * t.chunkRows * size + i];',
+      replace: 'sum += from[i];',
+      why: 'The gradient of a hidden state is summed over slices.',
+      only: 'vocabulary 32003',
+    },
+    {
+      name: 'gradients in the order of the chunk',
+      find: 'H* to = static_cast<H*>(t.p.dhidden) + t.rows[first + blockIdx.x] * size;',
+      replace: 'H* to = static_cast<H*>(t.p.dhidden) + (first + blockIdx.x) * size;',
+      why: 'Tokens without a label are left out of it.',
+      only: row,
+    },
+    {
+      name: 'the sum is read before it is there',
+      find: 'scratch.constants.sumH = float(total[0]);\n      __syncthreads();',
+      replace: 'scratch.constants.sumH = float(total[0]);',
+      why: 'One thread stores it for all.',
+      only: row,
+    },
+    {
+      name: 'dlogits over logits that others still read',
+      find: '        if (half) __syncthreads();\n',
+      replace: '',
+      why: 'bfloat16 takes half the room: a thread writes where another one reads.',
+      only: 'reverseKL logit std 10 bfloat16',
+    },
+    {
+      name: 'the label one to the right',
+      find: 'const float ofLabel = col + i == label ? scratch.labelTerm : probability;',
+      replace: 'const float ofLabel = col + i == label + 1 ? scratch.labelTerm : probability;',
+      why: 'Off by one.',
+      only: row,
+    },
+    {
+      name: 'gradients in the scale of the loss',
+      find: 'float(p.scale * p.lambdaKd) * task.scalars.invT;',
+      replace: 'float(p.scale * p.lambdaKd);',
+      why: 'One over the temperature is missing.',
+      only: 'reverseKL temperature, with and without',
+    },
+    {
+      name: 'classes that the teacher does not have',
+      find: 'col + i < task.teacherColumns ? floored(y[i], true) : kLowest',
+      replace: 'floored(y[i], true)',
+      why: 'What lies behind its last logit is no logit.',
+      only: 'reverseKL vocabularies of different size',
+    },
+    {
+      name: 'four sums in one scratch',
+      find: 'sums[k] = blockReduce(sums[k], Sum{}, scratch[k]);',
+      replace: 'sums[k] = blockReduce(sums[k], Sum{}, scratch[0]);',
+      why: 'A fast warp writes what a slow one still reads.',
+      only: row,
+    },
+    {
+      name: 'the gradient of a softmax without its sum',
+      find: '(e.h - e.ps * sumH)',
+      replace: '(e.h)',
+      why: 'Forward KL does not show it.',
+      only: row,
+    },
+    {
+      name: 'any column of the tile that has the largest',
+      find: 'floored(logits[col], true) == s.max;',
+      replace: 'floored(logits[col], true) >= kLowest;',
+      why: 'The first of them is taken for the most probable class.',
+      only: row,
+    },
+  ],
+}

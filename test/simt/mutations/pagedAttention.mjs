@@ -1,0 +1,100 @@
+// Attention over the paged cache: block tables, pieces of long contexts, rings of copies, writing into the cache.
+const bf16 = (name) => `pagedAttention equals dense attention, bfloat16 ${name}`
+const float = (name) => `pagedAttention equals dense attention, float32 ${name}`
+export default {
+  module: 'pagedAttention',
+  tests: ['test/ops/pagedAttention.test.ts'],
+  mutations: [
+    {
+      name: 'a token does not see itself',
+      find: 'int(unsigned(row) / unsigned(group)) + 1; }',
+      replace: 'int(unsigned(row) / unsigned(group)); }',
+      why: 'Off by one in the mask.',
+      only: bf16('a few tokens each'),
+    },
+    {
+      name: 'a window one too long',
+      find: 'rowHigh(row) - 1 - p.windowLeft',
+      replace: 'rowHigh(row) - 2 - p.windowLeft',
+      why: 'Off by one on the other side.',
+      only: bf16('a few tokens, pieces and a short window'),
+    },
+    {
+      name: 'blocks have sixteen slots',
+      find: 'return block * size + int(unsigned(position) % unsigned(size));',
+      replace: 'return block * size + int(unsigned(position) % 16u);',
+      why: 'True of most caches.',
+      only: float('group of 1, headDim 32, blocks of 5'),
+    },
+    {
+      name: 'the wait is one group short',
+      find: '    waitCopies<Shape::kStages - 2>();\n    __syncwarp();',
+      replace: '    waitCopies<Shape::kStages - 1>();\n    __syncwarp();',
+      why: 'The step is read while it arrives.',
+      only: bf16('group of 7'),
+    },
+    {
+      name: 'lanes do not wait for each other',
+      find: '    __syncwarp();  // this step has arrived; every lane is done with the one before, whose place the next copies take\n',
+      replace: '',
+      why: "A wait is for a lane's own copies.",
+      only: bf16('group of 7'),
+    },
+    {
+      name: 'sums over the ring that others still read',
+      find: '  __syncthreads();  // the ring becomes room',
+      replace: '  // the ring becomes room',
+      why: 'Warps end at different times.',
+      only: bf16('group of 7'),
+    },
+    {
+      name: 'slots and queries are read before they are there',
+      find: '  waitCopies<0>();\n  __syncthreads();\n\n  const int steps',
+      replace: '  waitCopies<0>();\n\n  const int steps',
+      why: 'Other threads look them up.',
+      only: bf16('group of 7'),
+    },
+    {
+      name: 'warps weigh alike',
+      find: 'const float factor = exp2Approx((tops[w][row] - shift) * c);',
+      replace: 'const float factor = tops[w][row] == -INFINITY ? 0.f : 1.f;',
+      why: 'Each has its own largest score.',
+      only: bf16('scores of'),
+    },
+    {
+      name: 'pieces weigh alike',
+      find: 'const float factor = exp2Approx(plan.stats[2 * record] - top);',
+      replace: 'const float factor = 1.f;',
+      why: 'Each has its own largest score.',
+      only: bf16('contexts in pieces'),
+    },
+    {
+      name: 'the statistics of a piece in other units',
+      find: 'plan.stats[2 * record] = top * c, plan',
+      replace: 'plan.stats[2 * record] = top, plan',
+      why: 'The merge takes powers of two.',
+      only: bf16('contexts in pieces'),
+    },
+    {
+      name: 'one list of slots for two tiles of keys',
+      find: 'base + j < to) slots[turn][j] = s.slot(base + j);',
+      replace: 'base + j < to) slots[0][j] = s.slot(base + j);',
+      why: 'The next tile is looked up while this one is copied.',
+      only: bf16('long prefix, long chunk'),
+    },
+    {
+      name: 'slot -1 is a slot',
+      find: '    if (slot < 0) continue;\n',
+      replace: '',
+      why: 'It stands for tokens that are not kept.',
+      only: 'cacheWrite leaves out slot -1',
+    },
+    {
+      name: 'the context in 32 bits',
+      find: 'int64_t(context) << 32 | uint32_t(queries)',
+      replace: 'int64_t(context << 16) | uint32_t(queries)',
+      why: 'Two numbers in one: the upper half is lost.',
+      only: 'a block outside the cache, a context too long or too short',
+    },
+  ],
+}
