@@ -13,6 +13,8 @@ import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
 import type { Sample } from '../../lib/train/batches.js'
+import { Optimiser } from '../../lib/train/optimiser.js'
+import { Trainer } from '../../lib/train/trainer.js'
 import { relativeError, testDevice } from '../support.js'
 
 // Golden data from transformers in float64: test/fixtures/made-with.json says which version.
@@ -123,6 +125,45 @@ describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (
     expectSmall(errors, dtype, `grad.${kind}`)
   })
 })
+
+test('three steps of AdamW: losses, gradient norms and every weight after them', async () => {
+  const steps = JSON.parse(readFileSync(`${folder('qwen2')}/steps.json`, 'utf8'))
+  const after = readSafetensorsSync(`${folder('qwen2')}/steps.safetensors`)
+  const model = await loadModel(device, folder('qwen2'), { trainable: true })
+  const start = await weightsOf(model)
+  const trainer = new Trainer(device, languageModelling(model), new Optimiser(model.parameters, steps), samples, [], {
+    ...steps,
+    seed: 1,
+    batchSize: samples.length,
+    microBatchTokens: 4096,
+    steps: 3,
+    warmupSteps: 0,
+    decay: 'constant',
+    evalEvery: 0,
+    patience: 0,
+    checkpointEvery: 0,
+  })
+  for (let i = 0; i < 3; i++) {
+    const { parts, gradNorm } = await trainer.step()
+    expect(Math.abs(parts.loss! / steps.losses[i] - 1)).toBeLessThan(1e-5)
+    expect(Math.abs(gradNorm / steps.norms[i] - 1)).toBeLessThan(1e-5)
+  }
+  const [got, want] = [await weightsOf(model), [...model.parameters.keys()].map((name) => after[name]!.data)]
+  const difference = (weights: ArrayLike<number>[]) =>
+    weights.flatMap((w, k) => Array.from(w, (value, i) => value - start[k]![i]!))
+  expect(
+    relativeError(
+      got.flatMap((w) => [...w]),
+      want.flatMap((w) => Array.from(w as Float32Array)),
+    ),
+  ).toBeLessThan(1e-5)
+  expect(relativeError(difference(got), difference(want as Float32Array[]))).toBeLessThan(1e-3)
+  model.dispose()
+})
+
+/** Every parameter's values. */
+const weightsOf = (model: Qwen2): Promise<Float32Array[]> =>
+  Promise.all([...model.parameters.values()].map((p) => p.floats()))
 
 test.each(['float32', 'bfloat16'] as const)(
   'layers computed again give the same bits for less memory, %s',
