@@ -3,12 +3,17 @@ import { configDefaults, defineConfig, type UserWorkspaceConfig } from 'vitest/c
 import { addon } from './lib/tensor/native.js'
 import { MACHINE, REPORTS } from './test/cuda/build.js'
 
+const ALL = 'test/**/*.test.ts'
 /** Runs after the tests on the PTX machine, whose reports it reads. */
 const COVERAGE = 'test/cuda/coverage.test.ts'
 
-const project = (test: UserWorkspaceConfig['test']) => ({ extends: true as const, test })
+const project = (test: UserWorkspaceConfig['test']): UserWorkspaceConfig => ({
+  esbuild: { target: 'es2022' }, // lowers `using`, which Node 20 does not parse
+  resolve: { alias: { 'lantern-node': fileURLToPath(new URL('lib/index.ts', import.meta.url)) } }, // in examples and the README
+  test: { testTimeout: 60_000, maxWorkers: 2, ...test },
+})
 
-const onCpu = project({ name: 'cpu', exclude: [...configDefaults.exclude, 'test/cuda/**'] })
+const onCpu = project({ name: 'cpu', include: [ALL], exclude: [...configDefaults.exclude, 'test/cuda/**'] })
 
 /** The tests that hold on every device once more, on the PTX machine, whose libcuda.so.1 is the first that is found; and those of CUDA. */
 const onMachine = [
@@ -27,26 +32,20 @@ const onMachine = [
   project({ name: 'coverage', include: [COVERAGE], sequence: { groupOrder: 1 } }),
 ]
 
-/** cpu and cuda; or, where LANTERN_TEST_DEVICE names one, that device as it is found, alone. */
-function projects() {
-  if (process.env.LANTERN_TEST_DEVICE)
-    return [project({ name: process.env.LANTERN_TEST_DEVICE, exclude: [...configDefaults.exclude, COVERAGE] })]
-  let toolkit = 0
+/** CUDA version that the addon's kernels were built with, 0 for none; nothing when there is no addon, as the tests will tell. */
+function toolkit(): number | undefined {
   try {
-    toolkit = addon().cuda().toolkit
-  } catch {} // the tests will tell that there is no addon
-  if (toolkit) return [onCpu, ...onMachine]
-  console.warn('The CUDA kernels are not tested: the addon was built without nvcc (node scripts/fatbin.mjs --nvcc).')
+    return addon().cuda().toolkit
+  } catch {}
+}
+
+/** cpu and cuda; or, where LANTERN_TEST_DEVICE names one, that device as it is found, alone. */
+function projects(): UserWorkspaceConfig[] {
+  const device = process.env.LANTERN_TEST_DEVICE
+  if (device) return [project({ name: device, include: [ALL], exclude: [...configDefaults.exclude, COVERAGE] })]
+  if (toolkit()) return [onCpu, ...onMachine]
+  if (toolkit() === 0) console.warn('The CUDA kernels are NOT tested: the addon was built without nvcc.')
   return [onCpu]
 }
 
-export default defineConfig({
-  esbuild: { target: 'es2022' }, // lowers `using`, which Node 20 does not parse
-  resolve: { alias: { 'lantern-node': fileURLToPath(new URL('lib/index.ts', import.meta.url)) } }, // in examples and the README
-  test: {
-    include: ['test/**/*.test.ts'],
-    testTimeout: 60_000,
-    maxWorkers: 2,
-    projects: projects(),
-  },
-})
+export default defineConfig({ test: { projects: projects() } })

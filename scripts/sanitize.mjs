@@ -54,6 +54,7 @@ function addonTests(args) {
   const library = spawnSync(compiler, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim()
   run(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args], {
     LANTERN_ADDON: path.join(build, 'lantern.node'),
+    LANTERN_TEST_DEVICE: 'cpu',
     LD_PRELOAD: library,
     ASAN_OPTIONS: 'detect_leaks=0', // Node leaves its own memory to the end of the process
   })
