@@ -78,14 +78,6 @@ export default {
       only: 'more tensors than a block has threads',
     },
     {
-      name: 'no barrier before the next chunk of tensors',
-      file: 'common/parameterTable.cuh',
-      find: "    __syncthreads();  // before the next chunk's sums overwrite these\n",
-      replace: '',
-      why: 'Starts are overwritten while a slow warp searches.',
-      only: 'more tensors than a block has threads',
-    },
-    {
       name: 'alignment of the copy is not looked at',
       find: ' && (bits(row.copy) & 7) == 0',
       replace: '',

@@ -161,6 +161,26 @@ TEST("driver modules: unloading one while launches of it are enqueued is found")
   CHECK(simtFindings() == 1 && reports("unsynchronised unload"));
 }
 
+TEST("driver modules: PTX text can be replaced by that of a file, for the module that is named and no other") {
+  const std::string ptx = lantern::simt::Fatbin::read(kernelImage().data()).ptx, file = "/tmp/lantern-replacement." + std::to_string(getpid()) + ".ptx";
+  std::string changed = ptx;
+  const size_t initial = changed.find("counter = 7");
+  CHECK(initial != std::string::npos);
+  if (initial != std::string::npos) changed.replace(initial, 11, "counter = 8");
+  std::ofstream(file, std::ios::binary) << changed;
+  const size_t entry = ptx.find(".entry ") + 7;
+  const std::string name = ptx.substr(entry, ptx.find('(', entry) - entry);
+  for (const bool named : {true, false}) {
+    const std::string setting = (named ? name : "another") + "=" + file;
+    Session s({{"REPLACE", setting.c_str()}});
+    const CUdeviceptr y = s.buffer(32 * sizeof(int));
+    OK(s.launch("readCounter", 1, 32, 0, y));
+    OK(cuCtxSynchronize());
+    CHECK(s.read<int>(y, 32)[0] == (named ? 8 : 7));
+  }
+  std::remove(file.c_str());
+}
+
 TEST("driver modules: PTX alone loads; nobody knows its registers then") {
   Session s;
   const std::string ptx = lantern::simt::Fatbin::read(kernelImage().data()).ptx;
