@@ -1,7 +1,7 @@
 // Who checks the checks: one seeded bug after the other is put into a copy of the CUDA kernels, and the tests have to notice each.
 //
 //   node test/simt/mutations/run.mjs [family ...]   all mutations, or those of some families
-//     --sample SEED    one mutation of each family, chosen by the seed
+//     --sample SEED    one mutation of each family, chosen by the seed, but of slow ones none
 //     --only TEXT      the mutations whose names hold the text
 //     --jobs N         so many at a time (2)
 //     --list           names them and says why each is a bug; nothing runs
@@ -30,6 +30,7 @@ import { findNvcc } from '../../../scripts/toolchain.mjs'
  * @typedef {object} Family
  * @property {string} module
  * @property {string[]} tests files
+ * @property {boolean} [slow] left out of samples
  * @property {Mutation[]} mutations
  */
 
@@ -66,6 +67,7 @@ function select(all) {
   return all
     .map(([name, family]) => {
       let mutations = family.mutations.filter((m) => m.name.includes(options.only ?? ''))
+      if (options.sample !== undefined && family.slow) mutations = []
       if (options.sample !== undefined && mutations.length > 0)
         mutations = [mutations[hash(`${options.sample} ${name}`) % mutations.length]]
       return /** @type {[string, Family]} */ ([name, { ...family, mutations }])
