@@ -14,10 +14,15 @@ export const QUICK = SIMULATED && !process.env.LANTERN_TEST_DEEP
 /** A device of the kind that is tested. The caller closes it. */
 export const openTestDevice = (options: DeviceOptions = {}): Device => Device.open(TEST_DEVICE, options)
 
-/** A device of the kind that is tested, whose fresh memory is NaN, closed after the file's tests. */
+const opened: Device[] = []
+afterAll(async () => {
+  for (const device of opened) await device.close()
+})
+
+/** A device of the kind that is tested, whose fresh memory is NaN, closed after the file's tests. Tests may ask for one, too. */
 export function testDevice(options: DeviceOptions = {}): Device {
   const device = openTestDevice({ poison: !SIMULATED, ...options })
-  afterAll(() => device.close())
+  opened.push(device)
   return device
 }
 
