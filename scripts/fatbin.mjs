@@ -11,7 +11,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { findNvcc } from './toolchain.mjs'
+import { findNvcc, workingNvcc } from './toolchain.mjs'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 
@@ -89,8 +89,12 @@ asm(R"(
 `
 
 const [first, second] = process.argv.slice(2)
-if (first === '--nvcc') console.log(findNvcc().path ?? '')
-else if (first === '--headers')
+if (first === '--nvcc') {
+  const { path: nvcc, found } = workingNvcc()
+  if (!nvcc) console.error(`lantern-node: no CUDA kernels; nvcc: ${found}`)
+  console.log(nvcc ?? '')
+}
+if (first === '--headers')
   for (const file of readdirSync(path.join(root, 'native'), { recursive: true, encoding: 'utf8' }))
     if (/\.(h|cuh)$/.test(file)) console.log(`native/${file}`)
 if (second) await compile(first, second)

@@ -11,7 +11,7 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { findNvcc, report, toolchain } from './toolchain.mjs'
+import { report, toolchain, workingNvcc } from './toolchain.mjs'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const build = path.join(root, 'build')
@@ -22,7 +22,7 @@ const require = createRequire(import.meta.url)
 const jobs = String(os.availableParallelism())
 
 /** Everything the addon is made of. */
-function hashSources() {
+function hashSources(nvcc) {
   const hash = createHash('sha256')
   const files = readdirSync(path.join(root, 'native'), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -34,7 +34,7 @@ function hashSources() {
       .update(readFileSync(file))
       .update('\0')
   for (const name of ['node-addon-api', 'node-api-headers']) hash.update(require(`${name}/package.json`).version)
-  return hash.update(`${process.platform} ${process.arch} ${findNvcc().found}`).digest('hex')
+  return hash.update(`${process.platform} ${process.arch} ${nvcc.found}`).digest('hex')
 }
 
 const hashAddon = () => createHash('sha256').update(readFileSync(addon)).digest('hex')
@@ -106,13 +106,14 @@ function loads() {
   return started.status === 0
 }
 
-function fail(tools, missing) {
+function fail(tools, missing, nvcc) {
   const again = root.split(path.sep).includes('node_modules') ? 'npm rebuild lantern-node' : 'npm run install'
   const log = existsSync(logFile) ? readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-40) : []
   console.error('\nlantern-node: the native addon could not be built.\n')
   console.error(report(tools, missing))
   if (log.length > 0) console.error(`\nThe end of ${logFile}:\n${log.map((line) => `  | ${line}`).join('\n')}`)
   console.error(`\nThen build it again: ${again}`)
+  if (nvcc.path) console.error('Should nvcc be what fails, LANTERN_CUDA=off builds without kernels for GPUs.')
   console.error(
     'LANTERN_BUILD=cmake or LANTERN_BUILD=gyp takes one builder alone, LANTERN_BUILD=skip installs without the addon.\n',
   )
@@ -126,7 +127,8 @@ function main() {
     console.error(`lantern-node: LANTERN_BUILD is '${wanted}'; set it to cmake, gyp or skip, or unset it`)
     process.exit(1)
   }
-  const sources = hashSources()
+  const nvcc = workingNvcc()
+  const sources = hashSources(nvcc)
   if (upToDate(sources, wanted)) return console.log('lantern-node: the native addon is up to date')
 
   const tools = toolchain()
@@ -143,13 +145,13 @@ function main() {
     )
     if (!builders[builder]({ CXX: tools.compiler.path, PYTHON: tools.python.path }) || !loads()) continue
     writeFileSync(stampFile, `${JSON.stringify({ builder, sources, addon: hashAddon() })}\n`)
-    const { path: nvcc, found } = findNvcc()
-    const kernels = nvcc ? 'CPU and CUDA kernels' : `CPU kernels only (nvcc ${found})`
+    const kernels = nvcc.path ? 'CPU and CUDA kernels' : `CPU kernels only (nvcc: ${nvcc.found})`
     return console.log(`lantern-node: ${kernels}, built in ${((Date.now() - begun) / 1000).toFixed(0)} s`)
   }
   fail(
     tools,
     needs[order[0]].filter((tool) => !tool.path),
+    nvcc,
   )
 }
 

@@ -1,5 +1,8 @@
 // What the native build needs, whether it is there, and the command that installs what is not.
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
 
 /**
  * @typedef {object} Tool
@@ -100,6 +103,34 @@ export function findNvcc(env = process.env) {
   )
   const [major, minor] = numbers(release(nvcc.found))
   return nvcc.path ? { ...nvcc, version: major * 1000 + minor * 10 } : nvcc
+}
+
+/**
+ * `findNvcc` if what it found compiles: an nvcc may be there and lack its other half, or not go with the C++ compiler that is. Else `found` says
+ * what is wrong, and there is no `path`.
+ */
+export function workingNvcc(env = process.env) {
+  const { path: command, version, ...tool } = findNvcc(env)
+  if (!command) return tool
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'lantern-nvcc-'))
+  try {
+    const source = path.join(folder, 'trial.cu')
+    writeFileSync(source, 'extern "C" __global__ void trial(float* p) { *p = 1; }\n')
+    const target = ['-std=c++20', '-gencode', 'arch=compute_80,code=[sm_80,compute_80]', '-fatbin']
+    const run = spawnSync(command, [...target, source, '-o', path.join(folder, 'trial.fatbin')], {
+      encoding: 'utf8',
+      timeout: 120_000,
+    })
+    if (run.status === 0) return { ...tool, path: command, version }
+    const said = `${run.stdout ?? ''}${run.stderr ?? ''}`
+      .replaceAll(`${folder}${path.sep}`, '')
+      .split('\n')
+      .map((line) => line.trim())
+    const wrong = said.find((line) => /error|fatal|not found/i.test(line)) || said.find(Boolean) || run.error?.message
+    return { ...tool, found: `${tool.found} does not compile: ${wrong ?? `it ended with ${run.status ?? run.signal}`}` }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 /** The tools as a table, and for each system the command that installs those that are missing. */

@@ -143,6 +143,24 @@ describe('the install script', () => {
     }
   })
 
+  test.each([
+    ['too old', 'echo "Cuda compilation tools, release 11.8, V11.8.89"', /nvcc: missing: \S+nvcc is too old \(.*11\.8/],
+    [
+      'broken',
+      'test "$1" = --version && echo "Cuda compilation tools, release 13.0, V13.0.88" || { echo "cicc: not found" >&2; exit 1; }',
+      /nvcc: .*13\.0.* does not compile: cicc: not found/,
+    ],
+  ])('an nvcc that is %s is told of, and does not keep the addon from being built', (_, script, message) => {
+    const folder = smallPackage()
+    const nvcc = path.join(folder, 'nvcc')
+    writeFileSync(nvcc, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+    const { status, out } = install(folder, { NVCC: nvcc })
+    expect(status).toBe(0)
+    expect(out).toMatch(message)
+    expect(described(folder)).not.toHaveProperty('module')
+    expect(install(folder, { NVCC: nvcc }).out).toContain('up to date')
+  })
+
   test('a compiler error is shown with its place and the way to try again', { timeout: 300_000 }, () => {
     const folder = smallPackage()
     writeFileSync(path.join(folder, 'native/runtime.cc'), 'int answer() { return fortyTwo; }\n')
@@ -183,7 +201,15 @@ test('what the package ships is what its install needs', () => {
   }
   const scripts = ['scripts/install.mjs', 'scripts/toolchain.mjs', 'scripts/fatbin.mjs']
   expect(files).toEqual(expect.arrayContaining(['native', 'binding.gyp', 'CMakeLists.txt', ...scripts]))
-  expect(files.filter((file) => /^(test|scripts)\/?$/.test(file))).toEqual([])
+  const packed = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
+  const [{ files: shipped }] = JSON.parse(packed.stdout) as [{ files: { path: string }[] }]
+  const names = shipped.map((file) => file.path)
+  const sources = readdirSync(path.join(root, 'native'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
+  expect(sources.some((name) => name.endsWith('.cu')) && sources.some((name) => name.endsWith('.cuh'))).toBe(true)
+  expect(names).toEqual(expect.arrayContaining([...sources, ...scripts]))
+  expect(names.filter((name) => /^(test|bench|build)\//.test(name))).toEqual([])
   expect(Object.keys(dependencies)).toEqual(
     expect.arrayContaining(['cmake-js', 'node-gyp', 'node-addon-api', 'node-api-headers']),
   )

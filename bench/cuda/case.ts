@@ -1,10 +1,10 @@
 import { Random } from '../../lib/random.js'
 import type { Device } from '../../lib/tensor/device.js'
-import { type FloatDType, Tensor } from '../../lib/tensor/tensor.js'
+import { Tensor } from '../../lib/tensor/tensor.js'
 
 /** What a kernel has to do, whoever writes it. */
 export interface Needs {
-  /** Entry point. */
+  /** Entry point, up to the dtypes at its end. */
   kernel: string
   /** Bytes of its inputs and outputs, each once: the least that crosses the memory bus. Left out where tiles are read again on purpose. */
   bytes?: number
@@ -31,10 +31,6 @@ export function bytes(...operands: (Tensor | number | null)[]): number {
     return sum + Math.ceil(size / SECTOR) * SECTOR
   }, 0)
 }
-
-/** How a dtype is told in entry points. */
-export const suffix = (...dtypes: FloatDType[]): string =>
-  dtypes.map((d) => (d === 'float32' ? 'F32' : 'Bf16')).join('')
 
 export const DTYPES = ['float32', 'bfloat16'] as const
 

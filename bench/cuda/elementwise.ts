@@ -8,7 +8,7 @@ import type { Device } from '../../lib/tensor/device.js'
 import { gradOf, Tape } from '../../lib/tensor/tape.js'
 import { dtypeCode, type FloatDType } from '../../lib/tensor/tensor.js'
 import { randomTensor } from '../support/data.js'
-import { bytes, type Case, DTYPES, distinct, integers, type Needs, suffix } from './case.js'
+import { bytes, type Case, DTYPES, distinct, integers, type Needs } from './case.js'
 
 const [ROWS, COLS] = [96, 896] as const
 
@@ -21,8 +21,8 @@ const swigluCase = (dtype: FloatDType): Case => ({
     using tape = new Tape(device)
     tape.backward(swiglu(gate, up), dy)
     return [
-      { kernel: `swiglu_forward${suffix(dtype)}`, bytes: 3 * all },
-      { kernel: `swiglu_backward${suffix(dtype)}`, bytes: 5 * all },
+      { kernel: 'swiglu_forward', bytes: 3 * all },
+      { kernel: 'swiglu_backward', bytes: 5 * all },
     ]
   },
 })
@@ -37,7 +37,7 @@ const ropeCase = (dtype: FloatDType): Case => ({
       Array.from({ length: ROWS }, (_, i) => i),
     )
     rope({ q: q!, k: k!, positions, table, headDim: 64 })
-    return [{ kernel: `rope_rotate${suffix(dtype)}`, bytes: 2 * bytes(q!, k!) + bytes(positions, table) }]
+    return [{ kernel: 'rope_rotate', bytes: 2 * bytes(q!, k!) + bytes(positions, table) }]
   },
 })
 
@@ -53,8 +53,8 @@ const embeddingCase = (dtype: FloatDType): Case => ({
     tape.backward(embedding(ids, weight), dy)
     const touched = (dweight.bytes / 256) * ROWS
     return [
-      { kernel: `embedding_forward${suffix(dtype, dtype)}`, bytes: bytes(ids, dy, dy) },
-      { kernel: `embedding_backward${suffix(dtype)}`, bytes: bytes(ids, ids, dy) + 2 * touched },
+      { kernel: 'embedding_forward', bytes: bytes(ids, dy, dy) },
+      { kernel: 'embedding_backward', bytes: bytes(ids, ids, dy) + 2 * touched },
     ]
   },
 })
@@ -107,7 +107,7 @@ export const elementwise: readonly Case[] = [
     shape: `${ROWS * COLS}`,
     run(device) {
       const y = fill(device.empty([ROWS * COLS]), 1)
-      return [{ kernel: 'elementwise_fillF32', bytes: bytes(y) }]
+      return [{ kernel: 'elementwise_fill', bytes: bytes(y) }]
     },
   },
   {
@@ -127,7 +127,7 @@ export const elementwise: readonly Case[] = [
       shape: `${ROWS} x ${COLS} of ${2 * COLS} columns`,
       run(device) {
         const y = columns(randomTensor(device, [ROWS, 2 * COLS], dtype), COLS, 2 * COLS)
-        return [{ kernel: `elementwise_copy${dtype === 'float32' ? 32 : 16}`, bytes: bytes(y, y) }]
+        return [{ kernel: 'elementwise_copy', bytes: bytes(y, y) }]
       },
     }),
   ),
@@ -137,7 +137,7 @@ export const elementwise: readonly Case[] = [
       run(device) {
         const [a, b] = [1, 2].map(() => randomTensor(device, [ROWS, COLS], dtype))
         addScaled(a!, 1, b!, 0.5)
-        return [{ kernel: `elementwise_addScaled${suffix(dtype, dtype, dtype)}`, bytes: 3 * bytes(a!) }]
+        return [{ kernel: 'elementwise_addScaled', bytes: 3 * bytes(a!) }]
       },
     }),
   ),
@@ -149,7 +149,7 @@ export const elementwise: readonly Case[] = [
         const found = countNonFinite(x)
         const partials = 8 * Math.ceil((ROWS * COLS) / 4096)
         return [
-          { kernel: `elementwise_count${suffix(dtype)}`, bytes: bytes(x, partials) },
+          { kernel: 'elementwise_count', bytes: bytes(x, partials) },
           { kernel: 'elementwise_countTotal', bytes: bytes(partials, found) },
         ]
       },

@@ -3,7 +3,7 @@ import type { Device } from '../../lib/tensor/device.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
 import { randomTensor } from '../support/data.js'
-import { bytes, type Case, distinct, integers, suffix } from './case.js'
+import { bytes, type Case, distinct, integers } from './case.js'
 
 /** Sizes of a distillation head; all tokens have a label. */
 export interface HeadSizes {
@@ -40,11 +40,11 @@ const headCase = (dtype: FloatDType, sizes: HeadSizes): Case => ({
     const together = { bound: 'sectors', because: "a token's four results lie together; 32 bytes a token" } as const
     const rowBytes = 2 * plane + tokens * vocab * element + 2 * stats + bytes(tokens * 32, tokens * 4, tokens * 4, 4)
     return [
-      { kernel: name('logits', 'F32'), flops: product * (hidden + teacherHidden) },
+      { kernel: name('logits'), flops: product * (hidden + teacherHidden) },
       { kernel: name('weightGradient'), flops: product * hidden },
-      { kernel: name('hiddenGradient', 'F32'), flops: product * hidden },
+      { kernel: name('hiddenGradient'), flops: product * hidden },
       { kernel: 'distillHead_rows', bytes: rowBytes },
-      { kernel: `distillHead_gather${suffix(dtype, dtype)}`, bytes: 2 * states + 2 * bytes(tokens * 4, 4) },
+      { kernel: 'distillHead_gather', bytes: 2 * states + 2 * bytes(tokens * 4, 4) },
       { kernel: 'distillHead_select', bytes: bytes(tokens * 4, tokens * 4, 4) },
       { kernel: 'distillHead_total', bytes: bytes(tokens * 32, 4, 20, 4), except: together },
     ]

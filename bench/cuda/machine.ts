@@ -96,7 +96,10 @@ export class Machine {
     return each(this.#before?.kernels ?? {}, (kernel) => each(kernel.resources, (r) => r.stackBytes))
   }
 
-  close(): void {
+  /** Ends the counting. The machine reads its settings when a device is opened: this one has no report to write. */
+  async close(): Promise<void> {
+    delete process.env.LANTERN_SIMT_REPORT
+    await Device.open('cuda').close()
     rmSync(join(this.#prefix, '..'), { recursive: true, force: true })
   }
 }

@@ -70,7 +70,7 @@ async function main(): Promise<void> {
       for (const table of [headTable(head), publishedTable(head), checkTable(head)]) show(table)
     }
   } finally {
-    machine.close()
+    await machine.close()
   }
   show(cardTable(CARDS))
   if (values.json)

@@ -1,7 +1,7 @@
 import type { Device } from '../../lib/tensor/device.js'
 import { dtypeCode, type FloatDType, type Tensor } from '../../lib/tensor/tensor.js'
 import { randomTensor } from '../support/data.js'
-import { bytes, type Case, suffix } from './case.js'
+import { bytes, type Case } from './case.js'
 
 interface Product {
   m: number
@@ -74,8 +74,8 @@ const backwardCase = (dtype: FloatDType): Case => ({
     device.launch('columnSum', { x: dy, sum, rows: 96, cols: 896, ldx: 896, dtype: code })
     const partial = 2 * 896 * 4 // two blocks of rows
     return [
-      { kernel: `matmulBackward_activation${suffix(dtype)}`, bytes: 3 * bytes(dy) },
-      { kernel: `matmulBackward_columnSum${suffix(dtype)}`, bytes: bytes(dy, partial) },
+      { kernel: 'matmulBackward_activation', bytes: 3 * bytes(dy) },
+      { kernel: 'matmulBackward_columnSum', bytes: bytes(dy, partial) },
       { kernel: 'matmulBackward_columnSumParts', bytes: bytes(partial, sum, sum) },
     ]
   },
@@ -94,8 +94,8 @@ export const products: readonly Case[] = [
   product('matmulFloat_large', { ...f32(1536, 2304, 16), ...b }),
   fewRows('matmulFewRows_bf16Rows8Cols8', bf16(8, 896, 896)),
   fewRows('matmulFewRows_bf16Rows16Cols16', bf16(16, 896, 896)),
-  fewRows('matmulFewRows_rows1F32F32', f32(1, 896, 896)),
-  fewRows('matmulFewRows_rows4F32F32', f32(4, 896, 896)),
+  fewRows('matmulFewRows_rows1', f32(1, 896, 896)),
+  fewRows('matmulFewRows_rows4', f32(4, 896, 896)),
   backwardCase('float32'),
   backwardCase('bfloat16'),
 ]

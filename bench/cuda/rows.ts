@@ -31,21 +31,22 @@ export interface Row {
 /** What every row is held to. */
 export const LIMITS = { footprint: 1.02, sectors: 1.05, wavefronts: 1.02, spills: 0, findings: 0 }
 
-/** Counts the kernels of a case. @throws Error when it launches none of a name that it tells */
+/** Counts the kernels of a case. @throws Error when not exactly one of them has a name that it tells */
 export async function count(machine: Machine, c: Case): Promise<Row[]> {
   const { kernels, result } = await machine.count((device) => c.run(device))
   return result.map((needs) => {
-    const counts = kernels.get(needs.kernel)
-    if (!counts)
-      throw new Error(`${c.shape}: ${needs.kernel} was not launched; there are ${[...kernels.keys()].join(', ')}`)
-    return row(c.shape, needs, counts)
+    const entry = new RegExp(`^${needs.kernel}(F32|Bf16|Any|16|32)*$`)
+    const [found, ...others] = [...kernels.keys()].filter((name) => entry.test(name))
+    if (!found || others.length > 0)
+      throw new Error(`${c.shape}: ${needs.kernel} is not one of the kernels: ${[...kernels.keys()].join(', ')}`)
+    return row(found, c.shape, needs, kernels.get(found)!)
   })
 }
 
-function row(shape: string, needs: Needs, counts: Counts): Row {
+function row(kernel: string, shape: string, needs: Needs, counts: Counts): Row {
   const work = counts.multiplyAdds > 0 ? 2 * counts.multiplyAdds : 64 * counts.float32
   return {
-    kernel: needs.kernel,
+    kernel,
     shape,
     needs,
     counts,

@@ -5,9 +5,9 @@ import { addRmsNorm, rmsNorm } from '../../lib/ops/rmsNorm.js'
 import { sample } from '../../lib/ops/sampling.js'
 import type { Device } from '../../lib/tensor/device.js'
 import { Tape } from '../../lib/tensor/tape.js'
-import { dtypeBytes, type FloatDType, type Tensor } from '../../lib/tensor/tensor.js'
+import type { FloatDType, Tensor } from '../../lib/tensor/tensor.js'
 import { randomTensor } from '../support/data.js'
-import { bytes, type Case, DTYPES, distinct, integers, suffix } from './case.js'
+import { bytes, type Case, DTYPES, distinct, integers } from './case.js'
 
 const [ROWS, COLS, VOCAB] = [96, 896, 16_384] as const
 const LENGTHS = [0, 10, 34, 96] // cuSeqlens
@@ -27,8 +27,8 @@ const rmsNormCase = (dtype: FloatDType): Case => ({
     tape.backward(rmsNorm(x, weight, 1e-6), randomTensor(device, [ROWS, COLS], dtype))
     const [rstd, partial, dweight] = [ROWS * 4, ROWS * COLS * 4, COLS * 4] // a block a row, and partial sums of each
     return [
-      { kernel: `rmsNorm_forward${suffix(dtype, dtype, dtype)}`, bytes: 2 * bytes(x) + bytes(weight, rstd) },
-      { kernel: `rmsNorm_backward${suffix(dtype, dtype, dtype)}`, bytes: 3 * bytes(x) + bytes(weight, rstd, partial) },
+      { kernel: 'rmsNorm_forward', bytes: 2 * bytes(x) + bytes(weight, rstd) },
+      { kernel: 'rmsNorm_backward', bytes: 3 * bytes(x) + bytes(weight, rstd, partial) },
       { kernel: 'rmsNorm_addPartials', bytes: bytes(partial, dweight, dweight) },
     ]
   },
@@ -40,9 +40,7 @@ const addRmsNormCase = (dtype: FloatDType): Case => ({
     const [x, stream] = [randomTensor(device, [ROWS, COLS], dtype), randomTensor(device, [ROWS, COLS])]
     const weight = randomTensor(device, [COLS], dtype)
     addRmsNorm(x, stream, weight, 1e-6)
-    return [
-      { kernel: `rmsNorm_forward${suffix('float32', dtype, dtype)}`, bytes: 2 * bytes(x, stream) + bytes(weight) },
-    ]
+    return [{ kernel: 'rmsNorm_forward', bytes: 2 * bytes(x, stream) + bytes(weight) }]
   },
 })
 
@@ -55,12 +53,11 @@ const poolingCase = (dtype: FloatDType): Case => ({
       using tape = new Tape(device)
       tape.backward(pool(x, cuSeqlens), dy)
     }
-    const width = dtypeBytes(dtype) * 8
     return [
-      { kernel: `pooling_last${width}`, bytes: bytes(dy, dy, cuSeqlens) },
-      { kernel: `pooling_lastBackward${width}`, bytes: bytes(dy, x, cuSeqlens) },
-      { kernel: `pooling_mean${suffix(dtype)}`, bytes: bytes(x, dy, cuSeqlens) },
-      { kernel: `pooling_meanBackward${suffix(dtype)}`, bytes: bytes(x, dy, cuSeqlens) },
+      { kernel: 'pooling_last', bytes: bytes(dy, dy, cuSeqlens) },
+      { kernel: 'pooling_lastBackward', bytes: bytes(dy, x, cuSeqlens) },
+      { kernel: 'pooling_mean', bytes: bytes(x, dy, cuSeqlens) },
+      { kernel: 'pooling_meanBackward', bytes: bytes(x, dy, cuSeqlens) },
     ]
   },
 })
@@ -73,8 +70,8 @@ const gatherCase = (dtype: FloatDType): Case => ({
     using tape = new Tape(device)
     tape.backward(gatherRows(x, rows), dy)
     return [
-      { kernel: `pooling_gather${dtypeBytes(dtype) * 8}`, bytes: bytes(rows, dy, dy) },
-      { kernel: `pooling_gatherBackward${suffix(dtype)}`, bytes: bytes(rows, rows, dy, x) },
+      { kernel: 'pooling_gather', bytes: bytes(rows, dy, dy) },
+      { kernel: 'pooling_gatherBackward', bytes: bytes(rows, rows, dy, x) },
     ]
   },
 })
@@ -87,8 +84,8 @@ const normalizeCase = (dtype: FloatDType): Case => ({
     tape.backward(l2Normalize(x), randomTensor(device, [ROWS, COLS], dtype))
     const norm = ROWS * 4
     return [
-      { kernel: `pooling_l2${suffix(dtype)}`, bytes: 2 * bytes(x) + bytes(norm) },
-      { kernel: `pooling_l2Backward${suffix(dtype)}`, bytes: 3 * bytes(x) + bytes(norm) },
+      { kernel: 'pooling_l2', bytes: 2 * bytes(x) + bytes(norm) },
+      { kernel: 'pooling_l2Backward', bytes: 3 * bytes(x) + bytes(norm) },
     ]
   },
 })
@@ -105,8 +102,8 @@ const crossEntropyCase = (dtype: FloatDType): Case => ({
     }
     const results = 8 * 16 // a loss and two counts a row
     return [
-      { kernel: `crossEntropy_labels${suffix(dtype)}`, bytes: 2 * bytes(logits) + bytes(labels, results) },
-      { kernel: `crossEntropy_targets${suffix(dtype, dtype)}`, bytes: 2 * bytes(logits) + bytes(targets, results) },
+      { kernel: 'crossEntropy_labels', bytes: 2 * bytes(logits) + bytes(labels, results) },
+      { kernel: 'crossEntropy_targets', bytes: 2 * bytes(logits) + bytes(targets, results) },
       { kernel: 'crossEntropy_total', bytes: 2 * bytes(results, 4, 12) },
     ]
   },
@@ -121,10 +118,9 @@ const divergenceCase = (dtype: FloatDType, vocab: number): Case => ({
     tape.backward(divergence(student, teacher, 'jensenShannon'), randomTensor(device, [4]))
     const [value, stats] = [16, 4 * 8 * 4]
     const pass = bytes(student, teacher)
-    const logits = dtype === 'bfloat16' ? 'Bf16' : 'Any'
     return [
-      { kernel: `divergence_forward${logits}`, bytes: pass + bytes(value, stats) },
-      { kernel: `divergence_backward${logits}`, bytes: pass + bytes(student, value, stats) },
+      { kernel: 'divergence_forward', bytes: pass + bytes(value, stats) },
+      { kernel: 'divergence_backward', bytes: pass + bytes(student, value, stats) },
     ]
   },
 })
@@ -137,8 +133,8 @@ const samplingCase = (dtype: FloatDType): Case => ({
     const settings = 4 * 12
     const stats = 4 * 17 * 16
     return [
-      { kernel: `sampling_slice${suffix(dtype)}`, bytes: bytes(logits, settings, stats) },
-      { kernel: `sampling_pick${suffix(dtype)}`, bytes: bytes(logits, settings, stats, 16, 16) },
+      { kernel: 'sampling_slice', bytes: bytes(logits, settings, stats) },
+      { kernel: 'sampling_pick', bytes: bytes(logits, settings, stats, 16, 16) },
     ]
   },
 })

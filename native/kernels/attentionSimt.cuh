@@ -45,15 +45,24 @@ LANTERN_DEVICE int simtX() { return threadIdx.x % kSimtSide; }
 LANTERN_DEVICE int simtY() { return threadIdx.x / kSimtSide; }
 
 // `count` rows into shared memory, zeros beyond; row(i): element offset of row i, negative for a row of zeros.
+// At least eight lanes share a row: their pieces of 16 bytes cover all banks.
 template <int kWidth, class Shape, int kRows, class T, class F>
 LANTERN_DEVICE void loadRowsAs(float* to, const T* from, int count, int headDim, F&& row) {
-  constexpr int kPieces = Shape::kHeadDim / kWidth;
-#pragma unroll(kWidth == 1 ? 1 : 4)
-  for (int i = threadIdx.x; i < kRows * kPieces; i += kSimtThreads) {
-    const int r = i / kPieces, d = i % kPieces * kWidth;
-    float x[kWidth] = {};
-    if (const int64_t at = r < count && d < headDim ? row(r) : -1; at >= 0) loadPack(from + at + d, x);
-    storePack(to + r * Shape::kRowFloats + d, x);
+  constexpr int kLanes = kRows < kSimtThreads / 8 ? kSimtThreads / kRows : 8, kPieces = Shape::kHeadDim / kWidth / kLanes;
+  constexpr int kHeld = kWidth == 1 ? 1 : kPieces;  // under way at a time
+  const int lane = threadIdx.x % kLanes;
+#pragma unroll 1
+  for (int r = threadIdx.x / kLanes; r < kRows; r += kSimtThreads / kLanes) {
+    const int64_t at = r < count ? row(r) : -1;
+#pragma unroll 1
+    for (int first = 0; first < kPieces; first += kHeld) {
+      float x[kHeld][kWidth] = {};
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i)
+        if (const int d = ((first + i) * kLanes + lane) * kWidth; at >= 0 && d < headDim) loadPack(from + at + d, x[i]);
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) storePack(to + r * Shape::kRowFloats + ((first + i) * kLanes + lane) * kWidth, x[i]);
+    }
   }
 }
 template <class Shape, int kRows, class F>

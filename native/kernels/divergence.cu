@@ -161,7 +161,7 @@ using namespace lantern::cuda;
       const __grid_constant__ DivergenceParams p, const __grid_constant__ DivergenceTask task, bool resident) {                             \
     forward<T>(p, task, resident);                                                                                                          \
   }                                                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(kGradientThreads) divergence_backward##suffix(                                               \
+  extern "C" __global__ void __launch_bounds__(kGradientThreads, kGradientBlocks) divergence_backward##suffix(                              \
       const __grid_constant__ DivergenceBackwardParams p, const __grid_constant__ DivergenceTask task, int parts) {                         \
     forDivergence(p.kind, [&](auto kind) { backward<kind(), T>(p, task, parts); });                                                         \
   }

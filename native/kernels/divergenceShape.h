@@ -7,6 +7,7 @@ namespace lantern::cuda {
 constexpr int kDivergenceThreads = 512;   // the most of a block that reduces a row
 constexpr int kGradientThreads = 256;     // of a block of the backward,
 constexpr int kGradientPacks = 4;         // and packs that each of its threads takes
+constexpr int kGradientBlocks = 3;        // of a multiprocessor, at least: with more to fit, or unstated, the compiler spills
 
 struct DivergenceTask {
   float invT, beta, logRest;  // DivergenceScalars

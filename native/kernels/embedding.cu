@@ -14,16 +14,14 @@ LANTERN_DEVICE void forward(const EmbeddingParams& p, const RowWalk& w, Fault* f
 // Row i of the walk is place i of the sorted ids; only where a run starts is there something to do.
 template <class T>
 LANTERN_DEVICE void backward(const EmbeddingBackwardParams& p, const RowWalk& w, const SortedIds& sorted) {
-  walk<float, T>(
-      w, [&](int64_t, int64_t, auto) { return 0; },
-      [&](int64_t i, int64_t col, auto width, int) {
-        const int64_t id = sorted.ids[i];
-        if (id >= p.vocab || (i > 0 && sorted.ids[i - 1] == id)) return;
-        float* dweight = p.dweight + id * p.hidden + col;
-        auto total = load<width.value>(dweight);
-        addRun(total, static_cast<const T*>(p.dy), sorted.positions, i, runEnd(sorted.ids, i, p.tokens), p.hidden, col);
-        store(dweight, total);
-      });
+  walkEach<float, T>(w, [&](int64_t i, int64_t col, auto width) {
+    const int64_t id = sorted.ids[i];
+    if (id >= p.vocab || (i > 0 && sorted.ids[i - 1] == id)) return;
+    float* dweight = p.dweight + id * p.hidden + col;
+    auto total = load<width.value>(dweight);
+    addRun(total, static_cast<const T*>(p.dy), sorted.positions, i, runEnd(sorted.ids, i, p.tokens), p.hidden, col);
+    store(dweight, total);
+  });
 }
 
 }  // namespace lantern::cuda

@@ -94,14 +94,12 @@ LANTERN_DEVICE void meanBackward(const MeanPoolingBackwardParams& p, const RowWa
 // Row r of the walk is one of dx: the sum of the run of r in the sorted row indices, which may be empty.
 template <class T>
 LANTERN_DEVICE void gatherBackward(const GatherRowsBackwardParams& p, const RowWalk& w, const SortedIds& sorted) {
-  walk<T>(
-      w, [&](int64_t, int64_t, auto) { return 0; },
-      [&](int64_t r, int64_t col, auto width, int) {
-        const int64_t begin = lowerBound(sorted.ids, 0, p.count, r), end = lowerBound(sorted.ids, begin, p.count, r + 1);
-        Floats<width.value> total = {};
-        addRun(total, static_cast<const T*>(p.dy), sorted.positions, begin, end, p.cols, col);
-        store(static_cast<T*>(p.dx) + r * p.cols + col, total);
-      });
+  walkEach<T>(w, [&](int64_t r, int64_t col, auto width) {
+    const int64_t begin = lowerBound(sorted.ids, 0, p.count, r), end = lowerBound(sorted.ids, begin, p.count, r + 1);
+    Floats<width.value> total = {};
+    addRun(total, static_cast<const T*>(p.dy), sorted.positions, begin, end, p.cols, col);
+    store(static_cast<T*>(p.dx) + r * p.cols + col, total);
+  });
 }
 
 template <int kWidth, class T>

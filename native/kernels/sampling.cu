@@ -5,17 +5,16 @@
 
 namespace lantern::cuda {
 
-template <class T>
 LANTERN_DEVICE void reduceSlice(const SamplingParams& p, const SamplingScratch& scratch) {
   const int64_t index = int64_t(blockIdx.x) * (kSliceThreads / kWarp) + threadIdx.x / kWarp, row = index / scratch.slices;
   if (row >= p.rows) return;
   const RowSettings settings(p, row);
-  const Slice<T> v = LogitsRow<T>(p, scratch, row, settings.penalty).slice(index % scratch.slices);
+  const Slice v = LogitsRow(p, scratch, row, settings.penalty).slice(index % scratch.slices);
   float top = kMinusInfinity, rawTop = kMinusInfinity;
   bool bad = false;
 #pragma unroll
-  for (int k = 0; k < Slice<T>::kPacks; ++k)
-    for (int i = 0; i < Slice<T>::kWidth; ++i) {
+  for (int k = 0; k < Slice::kPacks; ++k)
+    for (int i = 0; i < Slice::kWidth; ++i) {
       bad |= !(v.raw[k][i] < INFINITY);
       top = fmaxf(top, v.z[k][i]);
       rawTop = fmaxf(rawTop, v.raw[k][i]);
@@ -36,11 +35,10 @@ LANTERN_DEVICE void reduceSlice(const SamplingParams& p, const SamplingScratch& 
 }
 
 // The picking of one row by a block.
-template <class T>
 struct Picker {
   const SamplingParams& p;
   const RowSettings& settings;
-  const LogitsRow<T>& row;
+  const LogitsRow& row;
   const SliceStats* stats;
   int64_t slices;
   CandidateList& list;
@@ -81,27 +79,27 @@ struct Picker {
       if (all || (byCount ? found >= settings.topK : mass >= settings.topP * total)) break;
     }
     const bool listed = found <= kMostCandidates;
-    const Candidates<T> candidates{row, list, listed ? found : p.limit, listed};
-    const auto kept = [&](const Cut& cut) { return candidates.mass([&](float z, int32_t id) { return cut.keeps(z, id) ? weight(z) : 0; }); };
+    const Candidates candidates{row, list, listed ? found : p.limit, listed};
     Cut cut;
-    double of = total;
-    if (byCount) {
-      cut = candidates.select(cut, settings.topK, [](float) { return 1.0; });
-      of = kept(cut);
+    double kept = total;
+#pragma unroll 1
+    for (int step = 0; step < 2; ++step) {  // top-k, then top-p of what is left: one text for both, since it is long
+      const bool counts = step == 0;
+      if (!(counts ? byCount : settings.topP < 1)) continue;
+      cut = candidates.select(cut, counts ? settings.topK : settings.topP * kept, [&](float z) { return counts ? 1.0 : weight(z); });
+      kept = candidates.mass([&](float z, int32_t id) { return cut.keeps(z, id) ? weight(z) : 0; });
     }
-    if (settings.topP < 1) cut = candidates.select(cut, settings.topP * of, [&](float z) { return weight(z); });
-    return candidates.id(findFirst(candidates.count, u * kept(cut), [&](int64_t i) {
+    return candidates.id(findFirst(candidates.count, u * kept, [&](int64_t i) {
       return cut.keeps(candidates.z(i), candidates.id(i)) ? weight(candidates.z(i)) : 0;
     }));
   }
 };
 
-template <class T>
 LANTERN_DEVICE void pick(const SamplingParams& p, const SamplingScratch& scratch, Fault* fault) {
   __shared__ CandidateList list;
   const int64_t at = blockIdx.x;
   const RowSettings settings(p, at);
-  const LogitsRow<T> row(p, scratch, at, settings.penalty);
+  const LogitsRow row(p, scratch, at, settings.penalty);
   const SliceStats* stats = scratch.stats + at * scratch.slices;
   float top = kMinusInfinity, rawTop = kMinusInfinity;
   bool bad = false;
@@ -120,7 +118,7 @@ LANTERN_DEVICE void pick(const SamplingParams& p, const SamplingScratch& scratch
     return;
   }
 
-  Picker<T> picker{p, settings, row, stats, scratch.slices, list, top, settings.greedy ? 1.f : 1 / settings.temperature};
+  Picker picker{p, settings, row, stats, scratch.slices, list, top, settings.greedy ? 1.f : 1 / settings.temperature};
   double rawTotal = 0;
   for (int64_t s = threadIdx.x; s < scratch.slices; s += kPickThreads) {
     picker.total += picker.sliceWeight(s);
@@ -136,7 +134,7 @@ LANTERN_DEVICE void pick(const SamplingParams& p, const SamplingScratch& scratch
   }
   if (threadIdx.x) return;
   p.ids[at] = id;
-  if (p.logProbs) p.logProbs[at] = float(double(toFloat(row.logits[id])) - rawTop - log(rawTotal));
+  if (p.logProbs) p.logProbs[at] = float(double(row.raw(id)) - rawTop - log(rawTotal));
 }
 
 }  // namespace lantern::cuda
@@ -155,15 +153,11 @@ extern "C" __global__ void __launch_bounds__(kSliceThreads, 1)
   }
 }
 
-#define LANTERN_SAMPLING(suffix, T)                                                                                                    \
-  extern "C" __global__ void __launch_bounds__(kSliceThreads, 1)                                                                          \
-      sampling_slice##suffix(const __grid_constant__ SamplingParams p, const __grid_constant__ SamplingScratch scratch) {              \
-    reduceSlice<T>(p, scratch);                                                                                                        \
-  }                                                                                                                                    \
-  extern "C" __global__ void __launch_bounds__(kPickThreads, 1)                                                                           \
-      sampling_pick##suffix(const __grid_constant__ SamplingParams p, const __grid_constant__ SamplingScratch scratch, Fault* fault) { \
-    pick<T>(p, scratch, fault);                                                                                                        \
-  }
-
-LANTERN_SAMPLING(F32, float)
-LANTERN_SAMPLING(Bf16, bf16)
+extern "C" __global__ void __launch_bounds__(kSliceThreads, 1)
+    sampling_slice(const __grid_constant__ SamplingParams p, const __grid_constant__ SamplingScratch scratch) {
+  reduceSlice(p, scratch);
+}
+extern "C" __global__ void __launch_bounds__(kPickThreads, 1)
+    sampling_pick(const __grid_constant__ SamplingParams p, const __grid_constant__ SamplingScratch scratch, Fault* fault) {
+  pick(p, scratch, fault);
+}

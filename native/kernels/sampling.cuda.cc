@@ -6,10 +6,9 @@
 namespace lantern::cuda {
 
 Status sampling(const SamplingParams& p, Context& c) {
-  const std::string suffix = entryOf("", {p.dtype});
-  if (suffix.empty()) return unknownDType();
+  if (p.dtype != kFloat32 && p.dtype != kBfloat16) return unknownDType();
   SamplingScratch scratch{};
-  scratch.slices = (p.limit + 7) / kSampleSlice + 1;  // the first may begin up to seven columns before the row
+  scratch.slices = (p.limit + 3) / kSampleSlice + 1;  // the first may begin up to three columns before the row
   scratch.stats = static_cast<SliceStats*>(c.workspace(size_t(p.rows * scratch.slices) * sizeof(SliceStats)));
   if (!scratch.stats) return noWorkspace("sampling");
   if (p.previous) {
@@ -21,8 +20,8 @@ Status sampling(const SamplingParams& p, Context& c) {
     LANTERN_TRY(c.launch("sampling_penalise", {unsigned(p.rows)}, kSliceThreads, 0, p, scratch, c.fault()));
   }
   const int64_t perBlock = kSliceThreads / 32, blocks = (p.rows * scratch.slices + perBlock - 1) / perBlock;
-  LANTERN_TRY(c.launch(("sampling_slice" + suffix).c_str(), {unsigned(blocks)}, kSliceThreads, 0, p, scratch));
-  return c.launch(("sampling_pick" + suffix).c_str(), {unsigned(p.rows)}, kPickThreads, 0, p, scratch, c.fault());
+  LANTERN_TRY(c.launch("sampling_slice", {unsigned(blocks)}, kSliceThreads, 0, p, scratch));
+  return c.launch("sampling_pick", {unsigned(p.rows)}, kPickThreads, 0, p, scratch, c.fault());
 }
 
 }  // namespace lantern::cuda

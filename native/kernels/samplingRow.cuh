@@ -25,48 +25,41 @@ struct RowSettings {
 
 // What a lane holds of a slice: kPacks packs of kWidth columns, 32 * kWidth columns apart. Slices start where the row's addresses are aligned,
 // so the first one may begin before the row.
-template <class T>
 struct Slice {
-  static constexpr int kWidth = 16 / sizeof(T), kPacks = kSampleSlice / (kWarp * kWidth);
+  static constexpr int kWidth = 4, kPacks = kSampleSlice / (kWarp * kWidth);
   float raw[kPacks][kWidth], z[kPacks][kWidth];  // -infinity outside of the row
   int64_t first;                                 // column of raw[0][0]
   LANTERN_DEVICE int64_t column(int k, int i) const { return first + k * kWarp * kWidth + i; }
 };
 
-template <class T>
 struct LogitsRow {
-  const T* logits;
+  const void* logits;
+  bool half;                  // bfloat16
   const uint32_t* penalised;  // null: none in this row
   float penalty;
   int64_t limit;
 
   LANTERN_DEVICE LogitsRow(const SamplingParams& p, const SamplingScratch& s, int64_t row, float rowPenalty)
-      : logits(static_cast<const T*>(p.logits) + row * p.cols),
+      : logits(static_cast<const char*>(p.logits) + row * p.cols * (p.dtype == kBfloat16 ? 2 : 4)), half(p.dtype == kBfloat16),
         penalised(s.penalised && rowPenalty != 1 ? s.penalised + row * s.words : nullptr), penalty(rowPenalty), limit(p.limit) {}
 
   LANTERN_DEVICE float penalise(float raw, bool is) const { return is ? (raw > 0 ? raw / penalty : raw * penalty) : raw; }
-  LANTERN_DEVICE float z(int64_t i) const { return penalise(toFloat(logits[i]), penalised && (penalised[i / 32] >> (i % 32) & 1)); }
+  LANTERN_DEVICE float raw(int64_t i) const { return half ? toFloat(static_cast<const bf16*>(logits)[i]) : static_cast<const float*>(logits)[i]; }
+  LANTERN_DEVICE float z(int64_t i) const { return penalise(raw(i), penalised && (penalised[i / 32] >> (i % 32) & 1)); }
 
   // Where slice s starts, whether in the row or before it.
   LANTERN_DEVICE int64_t start(int64_t s) const {
-    return s * kSampleSlice - int64_t(reinterpret_cast<uintptr_t>(logits) / sizeof(T) % Slice<T>::kWidth);
+    return s * kSampleSlice - int64_t(reinterpret_cast<uintptr_t>(logits) / (half ? 2 : 4) % Slice::kWidth);
   }
 
-  LANTERN_DEVICE Slice<T> slice(int64_t s) const {
-    constexpr int kWidth = Slice<T>::kWidth;
-    Slice<T> v;
+  LANTERN_DEVICE Slice slice(int64_t s) const {
+    constexpr int kWidth = Slice::kWidth;
+    Slice v;
     v.first = start(s) + int64_t(threadIdx.x % kWarp) * kWidth;
+    if (half) read(static_cast<const bf16*>(logits), v);
+    else read(static_cast<const float*>(logits), v);
 #pragma unroll
-    for (int k = 0; k < Slice<T>::kPacks; ++k) {
-      const int64_t col = v.column(k, 0);
-      if (col >= 0 && col + kWidth <= limit) {
-        const Floats<kWidth> pack = load<kWidth>(logits + col);
-        for (int i = 0; i < kWidth; ++i) v.raw[k][i] = pack.x[i];
-      } else
-        for (int i = 0; i < kWidth; ++i) v.raw[k][i] = col + i >= 0 && col + i < limit ? toFloat(logits[col + i]) : kMinusInfinity;
-    }
-#pragma unroll
-    for (int k = 0; k < Slice<T>::kPacks; ++k) {
+    for (int k = 0; k < Slice::kPacks; ++k) {
       const int64_t col = v.column(k, 0), inside = col < 0 ? 0 : col;
       uint32_t bits = 0;
       if (penalised && inside < limit) {
@@ -76,6 +69,21 @@ struct LogitsRow {
       for (int i = 0; i < kWidth; ++i) v.z[k][i] = penalise(v.raw[k][i], bits >> i & 1);
     }
     return v;
+  }
+
+ private:
+  template <class T>
+  LANTERN_DEVICE void read(const T* from, Slice& v) const {
+    constexpr int kWidth = Slice::kWidth;
+#pragma unroll
+    for (int k = 0; k < Slice::kPacks; ++k) {
+      const int64_t col = v.column(k, 0);
+      if (col >= 0 && col + kWidth <= limit) {
+        const Floats<kWidth> pack = load<kWidth>(from + col);
+        for (int i = 0; i < kWidth; ++i) v.raw[k][i] = pack.x[i];
+      } else
+        for (int i = 0; i < kWidth; ++i) v.raw[k][i] = col + i >= 0 && col + i < limit ? toFloat(from[col + i]) : kMinusInfinity;
+    }
   }
 };
 

@@ -51,9 +51,8 @@ struct CandidateList {
 };
 
 // The candidates in the order of ids: those of the list, or all columns of a row that has more than the list holds.
-template <class T>
 struct Candidates {
-  const LogitsRow<T>& row;
+  const LogitsRow& row;
   const CandidateList& list;
   int64_t count;
   bool listed;
@@ -97,8 +96,8 @@ struct Candidates {
 };
 
 // Fills the list with the columns of z >= threshold, as many as it holds. Returns how many there are; `mass`: the sum of their weight(z).
-template <class T, class W>
-LANTERN_DEVICE int64_t collect(const LogitsRow<T>& row, const SliceStats* stats, int64_t slices, float threshold, CandidateList& list, W&& weight,
+template <class W>
+LANTERN_DEVICE int64_t collect(const LogitsRow& row, const SliceStats* stats, int64_t slices, float threshold, CandidateList& list, W&& weight,
                                double& mass) {
   constexpr int kWarps = kPickThreads / kWarp;
   __shared__ int32_t totals[kWarps];
@@ -108,14 +107,14 @@ LANTERN_DEVICE int64_t collect(const LogitsRow<T>& row, const SliceStats* stats,
   for (int64_t round = 0; round < slices; round += kWarps) {
     const int64_t s = round + warp;
     const bool reaches = s < slices && stats[s].top >= threshold && stats[s].top > kMinusInfinity;
-    Slice<T> v;
-    uint32_t taken[Slice<T>::kPacks] = {};  // a bit an element
+    Slice v;
+    uint32_t taken[Slice::kPacks] = {};  // a bit an element
     int32_t total = 0;
     if (reaches) {
       v = row.slice(s);
 #pragma unroll
-      for (int k = 0; k < Slice<T>::kPacks; ++k)
-        for (int i = 0; i < Slice<T>::kWidth; ++i)
+      for (int k = 0; k < Slice::kPacks; ++k)
+        for (int i = 0; i < Slice::kWidth; ++i)
           if (v.z[k][i] >= threshold && v.z[k][i] > kMinusInfinity) {
             taken[k] |= 1u << i;
             sum += weight(v.z[k][i]);
@@ -133,7 +132,7 @@ LANTERN_DEVICE int64_t collect(const LogitsRow<T>& row, const SliceStats* stats,
     }
     if (total == 0) continue;
 #pragma unroll
-    for (int k = 0; k < Slice<T>::kPacks; ++k) {
+    for (int k = 0; k < Slice::kPacks; ++k) {
       int32_t upTo = __popc(taken[k]);
       const int32_t mine = upTo;
       for (int step = 1; step < kWarp; step *= 2) {
@@ -141,7 +140,7 @@ LANTERN_DEVICE int64_t collect(const LogitsRow<T>& row, const SliceStats* stats,
         if (lane >= step) upTo += below;
       }
       int64_t place = at + upTo - mine;
-      for (int i = 0; i < Slice<T>::kWidth; ++i) {
+      for (int i = 0; i < Slice::kWidth; ++i) {
         if (!(taken[k] >> i & 1)) continue;
         if (place < kMostCandidates) list.z[place] = v.z[k][i], list.ids[place] = int32_t(v.column(k, i));
         ++place;

@@ -288,10 +288,21 @@ bool writeCells(const Warp& w, const Edges& e, Shadow& s, const Request& r) {
   return true;
 }
 
-bool stampCells(const Warp& w, const Insn& insn, Shadow& s, const Request& r, bool shared) {
+// All lanes read the same cells, and what was written there came before any of them: the first lane and the last leave what all leave.
+bool readOnePlace(Warp& w, const Insn& insn, const Edges& e, Shadow& s, const Request& r, bool shared) {
+  uint32_t fine = 1;
+  for (uint64_t c = r.low >> s.shift; c < r.high >> s.shift; ++c) fine &= writeCameBefore(e, s.write[c], 0, 0);
+  if (!fine) return false;
+  orderAccess(w, insn, s, r.low, r.bytes, std::countr_zero(r.lanes), r.access, shared);
+  if (r.lanes & (r.lanes - 1)) orderAccess(w, insn, s, r.low, r.bytes, 31 - std::countl_zero(r.lanes), r.access, shared);
+  return true;
+}
+
+bool stampCells(Warp& w, const Insn& insn, Shadow& s, const Request& r, bool shared) {
   if (insn.strong || r.access == Access::atomic) return false;
   const Edges e = edgesOf(w, insn, shared);
   const bool reads = r.access == Access::read;
+  if (reads && r.uniform()) return readOnePlace(w, insn, e, s, r, shared);
   switch (r.bytes >> s.shift) {
     case 1: return reads ? readCells<1>(w, e, s, r) : writeCells<1>(w, e, s, r);
     case 2: return reads ? readCells<2>(w, e, s, r) : writeCells<2>(w, e, s, r);
@@ -319,13 +330,8 @@ void orderAccess(Warp& w, const Insn& insn, Shadow& shadow, uint64_t offset, uin
 
 void orderAccesses(Warp& w, const Insn& insn, Shadow& shadow, const Request& r, bool shared) {
   refineFor(shadow, r.bytes);
-  const auto one = [&](int l) { orderAccess(w, insn, shadow, r.at[l], r.bytes, l, r.access, shared); };
-  if (r.uniform() && r.access == Access::read) {  // the first lane and the last leave the same as all do
-    one(std::countr_zero(r.lanes));
-    if (r.lanes & (r.lanes - 1)) one(31 - std::countl_zero(r.lanes));
-  } else if (!stampCells(w, insn, shadow, r, shared)) {
-    eachLane(r.lanes, one);
-  }
+  if (stampCells(w, insn, shadow, r, shared)) return;
+  eachLane(r.lanes, [&](int l) { orderAccess(w, insn, shadow, r.at[l], r.bytes, l, r.access, shared); });
 }
 
 void orderLanded(Warp& w, Shadow& shadow, const Request& r) {

@@ -47,14 +47,14 @@ struct Pattern {
 // Passes that the lanes of one group need: the most units asked of one bank. A unit is served to all its lanes at once.
 uint32_t passes(const Pattern& p, Mask lanes) {
   uint32_t taken = 0;
-  eachLane(lanes, [&](int l) { taken |= 1u << (p.apart[l] % p.banks); });
+  eachLane(lanes, [&](int l) { taken |= 1u << (p.apart[l] & (p.banks - 1)); });
   if (std::popcount(taken) == std::popcount(lanes)) return 1;
   uint8_t asked[kLanes] = {};
   uint32_t most = 0;
   eachLane(lanes, [&](int l) {
     Mask same = 0;
     for (int k = 0; k < kLanes; ++k) same |= Mask(p.apart[k] == p.apart[l]) << k;
-    if (std::countr_zero(same & lanes) == l) most = std::max<uint32_t>(most, ++asked[p.apart[l] % p.banks]);
+    if (std::countr_zero(same & lanes) == l) most = std::max<uint32_t>(most, ++asked[p.apart[l] & (p.banks - 1)]);
   });
   return most;
 }
@@ -92,8 +92,9 @@ void countWavefronts(Warp& w, const Insn& insn, const Request& r) {
     return;
   }
   Pattern p;
-  const uint64_t first = r.at[0] / unitBytes;
-  for (int l = 0; l < kLanes; ++l) p.apart[l] = uint32_t(r.at[l] / unitBytes - first);
+  const int shift = std::countr_zero(unitBytes);
+  const uint64_t first = r.at[0] >> shift;
+  for (int l = 0; l < kLanes; ++l) p.apart[l] = uint32_t((r.at[l] >> shift) - first);
   p.lanes = r.lanes, p.banks = banks;
   static std::array<Pattern, 1024> known;  // the latest, by instruction
   Pattern& before = known[(insn.index * 4 + p.apart[1] % 4) % known.size()];

@@ -77,6 +77,7 @@ LANTERN_DEVICE void report(Fault* fault, FaultKind kind, const char* what, int64
   if (atomicCAS(&fault->taken, 0, 1) != 0) return;
   fault->kind = kind, fault->a = a, fault->b = b, fault->limit = limit;
   int i = 0;
+#pragma unroll 1
   for (; i < 63 && what[i]; ++i) fault->what[i] = what[i];
   fault->what[i] = 0;
 }

@@ -33,12 +33,33 @@ LANTERN_DEVICE void walkPacks(const RowWalk& w, Load&& load, Store&& store) {
       for (int64_t i = col; i < w.cols; ++i) store(row, i, Width<1>{}, load(row, i, Width<1>{}));
 }
 
+// fn(row, col, width) for the packs of this thread one after the other: for kernels that have loads in flight for each of them.
+template <int kWidth, class F>
+LANTERN_DEVICE void eachPack(const RowWalk& w, F&& fn) {
+  const uint32_t lanes = 1u << w.laneBits, tile = blockIdx.x % w.tiles;
+  const int64_t row = int64_t(blockIdx.x / w.tiles) * (kWalkThreads >> w.laneBits) + (threadIdx.x >> w.laneBits);
+  if (row >= w.rows) return;
+  int64_t col = (int64_t(tile) * kWalkDepth * lanes + (threadIdx.x & (lanes - 1))) * kWidth;
+#pragma unroll 1
+  for (int k = 0; k < kWalkDepth && col < w.cols; ++k, col += int64_t(lanes) * kWidth)
+    if (kWidth == 1 || col + kWidth <= w.cols) fn(row, col, Width<kWidth>{});
+    else
+#pragma unroll 1
+      for (int64_t i = col; i < w.cols; ++i) fn(row, i, Width<1>{});
+}
+
 // With the width that the launcher found; T... are the dtypes of the operands.
 template <class... T, class Load, class Store>
 LANTERN_DEVICE void walk(const RowWalk& w, Load&& load, Store&& store) {
   constexpr int kWide = (sizeof(T) + ...) == 2 * sizeof...(T) ? 8 : 4;
   if (w.width == kWide) walkPacks<kWide>(w, load, store);
   else walkPacks<1>(w, load, store);
+}
+template <class... T, class F>
+LANTERN_DEVICE void walkEach(const RowWalk& w, F&& fn) {
+  constexpr int kWide = (sizeof(T) + ...) == 2 * sizeof...(T) ? 8 : 4;
+  if (w.width == kWide) eachPack<kWide>(w, fn);
+  else eachPack<1>(w, fn);
 }
 
 }  // namespace lantern::cuda

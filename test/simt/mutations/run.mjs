@@ -227,6 +227,18 @@ if (options.list) {
   process.exit()
 }
 
+if (!findNvcc().path) {
+  console.log('no nvcc: there are no CUDA kernels to put bugs into')
+  process.exit()
+}
+for (const args of [
+  ['-S', 'test/simt', '-B', simt, '--log-level=WARNING'],
+  ['--build', simt, '--target', 'cuda', '--parallel', '2'],
+]) {
+  const { status, output } = await run('cmake', args)
+  if (status !== 0) throw new Error(`cmake ${args.join(' ')}\n${output}`)
+}
+
 const begun = Date.now()
 const broken = new Set()
 const results = []
