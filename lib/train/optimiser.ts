@@ -68,16 +68,14 @@ export class Optimiser {
 
   /** Enqueues one step. Returns the global gradient norm before clipping, [1]. */
   step(learningRate: number, maxGradNorm: number): Tensor {
-    const device = this.#slots[0]!.parameter.device
-    const norm = device.persistent(() => gradNorm(this.#table))
-    try {
+    const { device } = this.#table
+    const enqueue = () => {
+      const norm = gradNorm(this.#table)
       this.count++
       adamw(this.#table, { ...this.#options, learningRate, step: this.count, maxGradNorm, norm, zeroGrad: true })
-    } catch (error) {
-      norm.dispose()
-      throw error
+      return norm
     }
-    return norm
+    return device.persistent(() => device.tidy(enqueue)) // a norm that is not returned is given back
   }
 
   /** Forgets the gradients that were added since the last step. */
