@@ -4,19 +4,20 @@ import { loadModel } from '../../lib/models/registry.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { type StepReport, Trainer, type TrainOptions } from '../../lib/train/trainer.js'
-import { relativeError, testDevice, uniform } from '../support.js'
+import { QUICK, relativeError, testDevice, uniform } from '../support.js'
 
 const device = testDevice()
 const random = uniform(5)
+const COUNT = QUICK ? 4 : 12
 /** Samples of 5 to 24 tokens; the first third has no labels, as a prompt has none. */
-const samples: Sample[] = Array.from({ length: 12 }, () => {
+const samples: Sample[] = Array.from({ length: COUNT }, () => {
   const ids = Int32Array.from({ length: 5 + Math.floor(20 * random()) }, () => Math.floor(90 * random()))
   const labels = ids.map((_, i) => (i < ids.length / 3 ? -100 : (ids[i + 1] ?? -100)))
   return { ids, labels }
 })
 const options: TrainOptions = {
   seed: 3,
-  batchSize: 6,
+  batchSize: COUNT / 2,
   microBatchTokens: 4096,
   steps: 4,
   learningRate: 1e-3,
