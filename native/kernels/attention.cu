@@ -67,7 +67,7 @@ struct SimtRows : Window {
 // The last tiles of a causal sequence see the most keys: they start first, so that the short ones fill the end.
 LANTERN_DEVICE RowBlock myRows(const AttentionParams& p, int rows, Fault* fault) {
   int sequence;
-  checkSeqlens(p.cuSeqlens, p.sequences, p.tokens, "attention", fault);
+  if (!checkSeqlens(p.cuSeqlens, p.sequences, p.tokens, "attention", fault)) return {};
   return findRows(p.cuSeqlens, int(p.sequences), int(p.tokens), rows, int(gridDim.x - 1 - blockIdx.x), 1, sequence);
 }
 

@@ -26,6 +26,7 @@ struct Sees : Window {  // rows of a tile
 
 LANTERN_DEVICE RowBlock myRows(const AttentionBackwardParams& p, int rows) {
   int sequence;
+  if (!checkSeqlens(p.cuSeqlens, p.sequences, p.tokens, nullptr, nullptr)) return {};  // attentionBackward_delta has told of it
   return findRows(p.cuSeqlens, int(p.sequences), int(p.tokens), rows, int(blockIdx.x), 1, sequence);
 }
 

@@ -26,12 +26,15 @@ LANTERN_DEVICE RowBlock findRows(const int32_t* cuSeqlens, int sequences, int to
   return {start, length, first, min(rows, length * perToken - first)};
 }
 
-// One block of the grid tells of cuSeqlens that do not ascend from 0 to tokens.
-LANTERN_DEVICE void checkSeqlens(const int32_t* cuSeqlens, int64_t sequences, int64_t tokens, const char* what, Fault* fault) {
-  if (blockIdx.x != 0 || blockIdx.y != 0) return;
+// Whether cuSeqlens ascend from 0 to tokens: of sequences that overlap, several blocks would write the same rows. All threads of all blocks ask;
+// one tells of it, unless `fault` is null.
+LANTERN_DEVICE bool checkSeqlens(const int32_t* cuSeqlens, int64_t sequences, int64_t tokens, const char* what, Fault* fault) {
   bool good = cuSeqlens[0] == 0 && cuSeqlens[sequences] == int(tokens);
   for (int64_t s = threadIdx.x; s < sequences; s += blockDim.x) good = good && cuSeqlens[s] <= cuSeqlens[s + 1];
-  if (!good) report(fault, FaultKind::seqlens, what, cuSeqlens[sequences], 0, tokens);
+  good = __syncthreads_and(good);
+  const bool first = blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0 && threadIdx.x == 0;
+  if (!good && fault && first) report(fault, FaultKind::seqlens, what, cuSeqlens[sequences], 0, tokens);
+  return good;
 }
 
 // Row i of a sequence sees the rows [low(i), high(i)) of the other side, `before` before its own place and `after` behind it (negative: all).

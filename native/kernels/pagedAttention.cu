@@ -188,6 +188,10 @@ struct PagedRows {
   LANTERN_DEVICE void logSumExp(int, float) const {}
 };
 
+LANTERN_DEVICE bool seqlensHold(const PagedAttentionParams& p, Fault* fault) {
+  return !p.cuSeqlens || checkSeqlens(p.cuSeqlens, p.sequences, p.tokens, "pagedAttention", fault);
+}
+
 // This block's tile of rows, nothing if its sequence has few.
 LANTERN_DEVICE RowBlock manyRows(const PagedAttentionParams& p, const PagedPlan& plan, int rows, int& sequence) {
   const int group = int(p.heads / p.kvHeads);
@@ -258,7 +262,7 @@ LANTERN_DEVICE void prefillSimt(const PagedAttentionParams& p, const PagedPlan& 
 // The pieces of a row, in order: a warp a row, blocks are numbered (four rows, key head, sequence).
 extern "C" __global__ void __launch_bounds__(128) pagedAttention_merge(const __grid_constant__ PagedAttentionParams p,
                                                                        const __grid_constant__ PagedPlan plan, Fault* fault) {
-  if (p.cuSeqlens) checkSeqlens(p.cuSeqlens, p.sequences, p.tokens, "pagedAttention", fault);
+  if (!seqlensHold(p, fault)) return;
   const Sequence s(p, blockIdx.z, blockIdx.y, fault);
   const int row = int(blockIdx.x) * 4 + int(threadIdx.x) / kWarp, headDim = int(p.headDim);
   const Piece piece(s, plan, row / kDecodeRows, 0);
@@ -310,7 +314,7 @@ extern "C" __global__ void __launch_bounds__(256) pagedAttention_cacheWrite(cons
   extern "C" __global__ void __launch_bounds__(Shape<headDim>::kThreads)                                                                 \
       pagedAttention_##step##Mma##headDim(const __grid_constant__ PagedAttentionParams p, const __grid_constant__ PagedPlan plan, Fault* fault) { \
     extern __shared__ __align__(128) unsigned char memory[];                                                                             \
-    step##Mma<Shape<headDim>>(p, plan, fault, memory);                                                                                   \
+    if (seqlensHold(p, fault)) step##Mma<Shape<headDim>>(p, plan, fault, memory);                                                        \
   }
 LANTERN_ENTRY(decode, DecodeShape, 64)
 LANTERN_ENTRY(decode, DecodeShape, 96)
@@ -325,7 +329,7 @@ LANTERN_ENTRY(prefill, ForwardShape, 128)
       pagedAttention_##step##Simt##headDim(const __grid_constant__ PagedAttentionParams p, const __grid_constant__ PagedPlan plan, bool vectors, \
                                            Fault* fault) {                                                                               \
     extern __shared__ __align__(128) unsigned char memory[];                                                                             \
-    step##Simt<Shape##headDim>(p, plan, vectors, fault, memory);                                                                         \
+    if (seqlensHold(p, fault)) step##Simt<Shape##headDim>(p, plan, vectors, fault, memory);                                              \
   }
 LANTERN_ENTRY(decode, SimtDecode, 64)
 LANTERN_ENTRY(decode, SimtDecode, 128)
