@@ -152,13 +152,17 @@ void writeCell(Warp& w, const Insn& insn, const Cell& c, uint32_t mine, int lane
 
 // What nearly all accesses are, decided for all lanes at once: what they meet is from before the launch, or before the last barrier of the
 // block, or this warp's own, or a read that another read meets. Stamps compare as numbers, since the interval is their upper part.
+using Vector = uint32_t __attribute__((vector_size(64)));
+using Truth = decltype(Vector() < Vector());  // all bits or none
+constexpr int kVector = sizeof(Vector) / sizeof(uint32_t);
+
 struct Edges {
   uint32_t first;      // stamps from here on are of this launch (of this block, for shared memory),
   uint32_t block;      // of this block,
   uint32_t floor;      // since its last barrier,
   uint32_t warpFloor;  // since the warp's lanes last met
-  uint32_t acquired;   // 1: something from other blocks
-  uint32_t readOnly;   // 1: nothing of this launch may have been written
+  bool acquired;       // something from other blocks
+  bool readOnly;       // nothing of this launch may have been written
 };
 Edges edgesOf(const Warp& w, const Insn& insn, bool shared) {
   const LaunchOrder& order = w.run->order;
@@ -169,38 +173,41 @@ Edges edgesOf(const Warp& w, const Insn& insn, bool shared) {
 
 constexpr uint32_t kFlags = 7, kLaneBits = 31u << kLaneShift;
 
-// Truth is 0 or 1 in a uint32_t here: that is what compilers make vector instructions of. `own`: the stamp is of this warp, since the floor.
-
-// Whether the write (the reads) that left a stamp came before what is stamped `mine`. 0: it takes a closer look.
-inline uint32_t writeCameBefore(const Edges& e, uint32_t stamp, uint32_t mine, uint32_t own) {
-  const uint32_t beforeBarrier = uint32_t(stamp >= e.block) & uint32_t(stamp < e.floor);
-  const uint32_t inWarp = own & (uint32_t(stamp < e.warpFloor) | uint32_t(((stamp ^ mine) & kLaneBits) == 0));
-  return uint32_t(stamp < e.first) | ((beforeBarrier | inWarp) & ~stamp & kInFlight & ~e.readOnly);
+// Whether the write (the reads) that left a stamp came before what is stamped `mine`. False: it takes a closer look. `own`: the stamp is of this
+// warp, since the block's last barrier.
+inline Truth writeCameBefore(const Edges& e, Vector stamp, Vector mine, Truth own) {
+  const Truth beforeBarrier = (stamp >= e.block) & (stamp < e.floor);
+  const Truth inWarp = own & ((stamp < e.warpFloor) | (((stamp ^ mine) & kLaneBits) == 0));
+  const Truth ordered = (beforeBarrier | inWarp) & ((stamp & kInFlight) == 0);
+  return (stamp < e.first) | (e.readOnly ? Truth{} : ordered);
 }
-inline uint32_t readsCameBefore(const Edges& e, uint32_t stamp, uint32_t mine, uint32_t own) {
-  const uint32_t beforeBarrier = uint32_t(stamp >= e.block) & uint32_t(stamp < e.floor);
-  const uint32_t inWarp = own & uint32_t((stamp & kManyWarps) == 0) &
-                          (uint32_t(stamp < e.warpFloor) | uint32_t(((stamp ^ mine) & (kLaneBits | kManyLanes)) == 0));
-  return uint32_t(stamp < e.first) | ((beforeBarrier | inWarp) & uint32_t((stamp & kManyBlocks) == 0));
+inline Truth readsCameBefore(const Edges& e, Vector stamp, Vector mine, Truth own) {
+  const Truth beforeBarrier = (stamp >= e.block) & (stamp < e.floor);
+  const Truth inWarp = own & ((stamp & kManyWarps) == 0) & ((stamp < e.warpFloor) | (((stamp ^ mine) & (kLaneBits | kManyLanes)) == 0));
+  return (stamp < e.first) | ((beforeBarrier | inWarp) & ((stamp & kManyBlocks) == 0));
 }
-// What a read leaves where reads have left `stamp`, as readCell does; readIsKnown: 0 if it takes a closer look.
-inline uint32_t joinedRead(const Edges& e, uint32_t stamp, uint32_t mine, uint32_t own) {
-  const uint32_t sameLane = uint32_t(((stamp ^ mine) & (kLaneBits | kManyLanes)) == 0);
-  const uint32_t alone = mine | (stamp & kManyBlocks);
-  const uint32_t inWarp = (sameLane | uint32_t(stamp < e.warpFloor)) ? alone : alone | kManyLanes;
-  const uint32_t latest = (stamp & ~kFlags) > mine ? stamp & ~kFlags : mine;
-  const uint32_t several = latest | (stamp & kFlags) | kManyLanes | kManyWarps;
-  const uint32_t sinceFloor = (own & uint32_t((stamp & kManyWarps) == 0)) ? inWarp : several;
-  const uint32_t inBlock = stamp < e.floor ? alone : sinceFloor;
-  const uint32_t inLaunch = stamp < e.block ? mine | kManyBlocks : inBlock;
-  return stamp < e.first ? mine : inLaunch;
+// What a read leaves where reads have left `stamp`, as readCell does. readIsKnown: false if it takes a closer look.
+inline Vector joinedRead(const Edges& e, Vector stamp, Vector mine, Truth own) {
+  const Vector alone = mine | (stamp & kManyBlocks), before = stamp & ~kFlags;
+  const Truth sameLane = ((stamp ^ mine) & (kLaneBits | kManyLanes)) == 0;
+  const Vector inWarp = sameLane | (stamp < e.warpFloor) ? alone : alone | kManyLanes;
+  const Vector several = (before > mine ? before : mine) | (stamp & kFlags) | (kManyLanes | kManyWarps);
+  const Vector sinceFloor = own & ((stamp & kManyWarps) == 0) ? inWarp : several;
+  const Vector inBlock = stamp < e.floor ? alone : sinceFloor;
+  return stamp < e.first ? mine : stamp < e.block ? mine | kManyBlocks : inBlock;
 }
-inline uint32_t readIsKnown(const Edges& e, uint32_t stamp) { return uint32_t(stamp < e.first) | uint32_t(stamp >= e.block) | (e.acquired ^ 1); }
+inline Truth readIsKnown(const Edges& e, Vector stamp) {
+  const Truth all = Truth{} == 0;
+  return e.acquired ? (stamp < e.first) | (stamp >= e.block) : all;
+}
 
 template <int kCells>
 struct Lanes {  // kCells numbers of each lane
-  static constexpr int kAll = kLanes * kCells;
-  alignas(64) uint32_t of[kAll];
+  static constexpr int kAll = kLanes * kCells, kVectors = kAll / kVector;
+  union {
+    uint32_t of[kAll];
+    Vector vector[kVectors];
+  };
   void load(Stamps& from, const Request& r, uint32_t shift) {
     if (r.row) std::memcpy(of, &from[r.low >> shift], sizeof of);
     else
@@ -215,47 +222,55 @@ struct Lanes {  // kCells numbers of each lane
 };
 
 template <int kCells>
-void stampsOf(const Warp& w, Mask lanes, Lanes<kCells>& mine) {
+void stampsOf(const Warp& w, Mask lanes, uint32_t flags, Lanes<kCells>& mine) {
   const int first = std::countr_zero(lanes);
   for (int l = 0; l < kLanes; ++l)
     for (int c = 0; c < kCells; ++c)
-      mine.of[l * kCells + c] = w.order.interval << kIntervalShift | uint32_t(lanes >> l & 1 ? l : first) << kLaneShift;
+      mine.of[l * kCells + c] = w.order.interval << kIntervalShift | uint32_t(lanes >> l & 1 ? l : first) << kLaneShift | flags;
 }
 // Which stamps this warp has left since the block's last barrier.
 template <int kCells>
-void findOwn(const Warp& w, const Lanes<kCells>& stamps, Lanes<kCells>& own) {
+void findOwn(const Warp& w, const Lanes<kCells>& stamps, Truth (&own)[Lanes<kCells>::kVectors]) {
   const WarpOrder& o = w.order;
   if (o.interval == o.sinceFloor) {  // it has not begun another interval
-    for (int k = 0; k < own.kAll; ++k) own.of[k] = stamps.of[k] >> kIntervalShift == o.interval;
+    for (int k = 0; k < stamps.kVectors; ++k) own[k] = stamps.vector[k] >> kIntervalShift == o.interval;
     return;
   }
   const LaunchOrder& order = w.run->order;
   uint32_t interval = 0, is = 0;
-  for (int k = 0; k < own.kAll; ++k) {
+  for (int k = 0; k < stamps.kAll; ++k) {
     if (const uint32_t next = intervalOf(stamps.of[k]); next != interval) {
       interval = next;
-      is = interval >= o.sinceFloor && order.owner[interval - order.launchFirst] == w.id;
+      is = interval >= o.sinceFloor && order.owner[interval - order.launchFirst] == w.id ? ~0u : 0;
     }
-    own.of[k] = is;
+    own[k / kVector][k % kVector] = int32_t(is);
   }
+}
+template <int kCells, class F>
+bool all(F f) {
+  Truth fine = Truth{} == 0;
+  for (int k = 0; k < Lanes<kCells>::kVectors; ++k) fine &= f(k);
+  int32_t every = -1;
+  for (int i = 0; i < kVector; ++i) every &= fine[i];
+  return every != 0;
 }
 
 // False, with nothing changed: some cell takes a closer look.
 template <int kCells>
 bool readCells(const Warp& w, const Edges& e, Shadow& s, const Request& r) {
-  Lanes<kCells> write, read, mine, own, next;
+  Lanes<kCells> write, read, mine, next;
+  Truth own[mine.kVectors];
   write.load(s.write, r, s.shift);
   read.load(s.read, r, s.shift);
-  stampsOf(w, r.lanes, mine);
-  uint32_t fine = 1;
+  stampsOf(w, r.lanes, 0, mine);
   findOwn(w, write, own);
-  for (int k = 0; k < mine.kAll; ++k) fine &= writeCameBefore(e, write.of[k], mine.of[k], own.of[k]) & readIsKnown(e, read.of[k]);
-  if (!fine) return false;
+  if (!all<kCells>([&](int k) { return writeCameBefore(e, write.vector[k], mine.vector[k], own[k]) & readIsKnown(e, read.vector[k]); })) return false;
   findOwn(w, read, own);
-  for (int k = 0; k < mine.kAll; ++k) next.of[k] = joinedRead(e, read.of[k], mine.of[k], own.of[k]);
+  for (int k = 0; k < mine.kVectors; ++k) next.vector[k] = joinedRead(e, read.vector[k], mine.vector[k], own[k]);
   next.store(s.read, r, s.shift);
   if (r.row) return true;
   read.load(s.read, r, s.shift);  // another stamp than was stored: lanes share a cell
+  if (std::memcmp(read.of, next.of, sizeof next.of) == 0) return true;
   for (int l = 0; l < kLanes; ++l)
     if (read.differs(next, l))
       for (uint64_t c = r.at[l] >> s.shift, end = c + kCells; c < end; ++c) s.read[c] |= kManyLanes;
@@ -263,18 +278,16 @@ bool readCells(const Warp& w, const Edges& e, Shadow& s, const Request& r) {
 }
 template <int kCells>
 bool writeCells(const Warp& w, const Edges& e, Shadow& s, const Request& r) {
-  Lanes<kCells> write, read, mine, own, check;
+  Lanes<kCells> write, read, mine, check;
+  Truth own[mine.kVectors];
   write.load(s.write, r, s.shift);
   read.load(s.read, r, s.shift);
-  stampsOf(w, r.lanes, mine);
-  uint32_t fine = 1;
+  stampsOf(w, r.lanes, 0, mine);
   findOwn(w, write, own);
-  for (int k = 0; k < mine.kAll; ++k) fine &= writeCameBefore(e, write.of[k], mine.of[k], own.of[k]);
+  if (!all<kCells>([&](int k) { return writeCameBefore(e, write.vector[k], mine.vector[k], own[k]); })) return false;
   findOwn(w, read, own);
-  for (int k = 0; k < mine.kAll; ++k) fine &= readsCameBefore(e, read.of[k], mine.of[k], own.of[k]);
-  if (!fine) return false;
-  const uint32_t inFlight = r.access == Access::asyncWrite ? kInFlight : 0;
-  for (uint32_t& stamp : mine.of) stamp |= inFlight;
+  if (!all<kCells>([&](int k) { return readsCameBefore(e, read.vector[k], mine.vector[k], own[k]); })) return false;
+  stampsOf(w, r.lanes, r.access == Access::asyncWrite ? kInFlight : 0, mine);
   mine.store(s.write, r, s.shift);
   if (!r.row) {
     check.load(s.write, r, s.shift);
@@ -290,9 +303,8 @@ bool writeCells(const Warp& w, const Edges& e, Shadow& s, const Request& r) {
 
 // All lanes read the same cells, and what was written there came before any of them: the first lane and the last leave what all leave.
 bool readOnePlace(Warp& w, const Insn& insn, const Edges& e, Shadow& s, const Request& r, bool shared) {
-  uint32_t fine = 1;
-  for (uint64_t c = r.low >> s.shift; c < r.high >> s.shift; ++c) fine &= writeCameBefore(e, s.write[c], 0, 0);
-  if (!fine) return false;
+  for (uint64_t c = r.low >> s.shift; c < r.high >> s.shift; ++c)
+    if (!writeCameBefore(e, Vector{} + s.write[c], Vector{}, Truth{})[0]) return false;
   orderAccess(w, insn, s, r.low, r.bytes, std::countr_zero(r.lanes), r.access, shared);
   if (r.lanes & (r.lanes - 1)) orderAccess(w, insn, s, r.low, r.bytes, 31 - std::countl_zero(r.lanes), r.access, shared);
   return true;

@@ -183,13 +183,6 @@ struct Counters {
   Counters& operator+=(const Counters&);
 };
 
-struct Instruction {
-  uint32_t line = 0;  // index into Report::sources
-  InstructionClass kind = InstructionClass::integer;
-  std::string text;   // PTX
-  Counters counters;
-};
-
 // The part of one block of memory that a launch touched, in whole sectors: what must at least cross the memory bus.
 struct Footprint {
   Memory::Block block;
@@ -212,8 +205,8 @@ struct Report {
   uint64_t multiplyAdds = 0;    // of mma instructions: one is two FLOP
   Counters total;
   uint64_t issuesByClass[kInstructionClasses] = {};
-  std::vector<Source> sources;
-  std::vector<Instruction> instructions;  // in program order
+  std::shared_ptr<const Program> program;  // what ran (program.h): its instructions, their source
+  std::vector<Counters> counters;          // by its instructions
   std::vector<Footprint> footprint;
   std::vector<Finding> findings;
 };

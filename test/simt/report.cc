@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "program.h"
+
 namespace lantern::simt {
 
 namespace {
@@ -105,13 +107,28 @@ void Reports::loaded(const Fatbin& fatbin, const Module& module) {
   }
 }
 
+std::map<std::pair<std::string, uint32_t>, Counters> Reports::OfKernel::allLines() const {
+  auto all = lines;
+  for (size_t i = 0; i < counters.size(); ++i) {
+    if (!counters[i].issues) continue;
+    const Source& at = program->sources[program->code[i].source];
+    all[{at.file, at.line}] += counters[i];
+  }
+  return all;
+}
+
 void Reports::launched(const Report& r) {
   std::lock_guard lock(mutex_);
   OfKernel& k = kernels_[r.kernel];
   k.total.add(r);
   k.shapes[{r.grid.x, r.grid.y, r.grid.z, r.block.x, r.block.y, r.block.z, r.dynamicShared}].add(r);
-  for (const Instruction& i : r.instructions)
-    if (i.counters.issues && i.line < r.sources.size()) k.lines[{r.sources[i.line].file, r.sources[i.line].line}] += i.counters;
+  if (k.program != r.program) {
+    k.lines = k.allLines();
+    k.program = r.program;
+    k.counters.assign(r.counters.size(), {});
+  }
+  for (size_t i = 0; i < r.counters.size(); ++i)
+    if (r.counters[i].issues) k.counters[i] += r.counters[i];
   for (const Finding& f : r.findings) {
     Finding& sum = k.findings[{f.kind, f.source.file, f.source.line}];
     const uint64_t count = sum.count + f.count;
@@ -154,7 +171,7 @@ uint64_t Reports::findings() const {
 
 void Reports::clear() {
   std::lock_guard lock(mutex_);
-  for (auto& [name, k] : kernels_) k.total = {}, k.shapes.clear(), k.lines.clear(), k.findings.clear();
+  for (auto& [name, k] : kernels_) k.total = {}, k.shapes.clear(), k.lines.clear(), k.program.reset(), k.counters.clear(), k.findings.clear();
   calls_.clear(), findings_.clear(), alive_.clear(), errors_.clear();
 }
 
@@ -256,7 +273,7 @@ class ReportWriter {
     j.close(']');
     j.key("lines");
     j.open('[');
-    for (const auto& [at, counters] : k.lines) {
+    for (const auto& [at, counters] : k.allLines()) {
       j.open('{');
       j.field("file", at.first), j.field("line", at.second);
       write(j, counters);

@@ -46,7 +46,10 @@ class Reports {
     uint32_t maxThreads = 0, localBytes = 0;
     std::map<int, Resources> resources;  // by architecture
     std::map<Shape, Sum> shapes;
-    std::map<std::pair<std::string, uint32_t>, Counters> lines;
+    std::shared_ptr<const Program> program;  // of the latest launches,
+    std::vector<Counters> counters;          // and what they counted, by instruction
+    std::map<std::pair<std::string, uint32_t>, Counters> lines;  // of earlier programs
+    std::map<std::pair<std::string, uint32_t>, Counters> allLines() const;
     std::map<std::tuple<std::string, std::string, uint32_t>, Finding> findings;  // by kind, file, line
   };
   struct OfModule {

@@ -186,15 +186,14 @@ void runGrid(Run& run) {
 void fillReport(Run& run) {
   Report& r = run.report;
   const Program& p = run.program;
-  r.sources = p.sources;
   r.barriers = run.barriers;
   r.multiplyAdds = run.multiplyAdds;
   for (size_t k = 0; k < p.code.size(); ++k) {
-    const Insn& i = run.code[k];
-    r.instructions.push_back({i.source, i.kind, p.text[k], run.counters[k]});
+    if (!run.counters[k].issues) continue;
     r.total += run.counters[k];
-    r.issuesByClass[int(i.kind)] += run.counters[k].issues;
+    r.issuesByClass[int(p.code[k].kind)] += run.counters[k].issues;
   }
+  r.counters = std::move(run.counters);
   for (Allocation* a : run.memory.touched) {
     const uint64_t sectors = (a->bytes + kSector - 1) / kSector;
     const Footprint f{a->block(), a->readSectors.countRange(0, sectors) * kSector, a->writtenSectors.countRange(0, sectors) * kSector};
@@ -218,6 +217,7 @@ void launch(const Kernel& kernel, Memory& memory, const Launch& launch, const Op
   const Program& p = *kernel.program;
   report = {};
   report.kernel = kernel.name;
+  report.program = kernel.program;
   report.grid = launch.grid;
   report.block = launch.block;
   report.dynamicShared = launch.dynamicShared;
