@@ -83,6 +83,11 @@ void join(Warp& w, uint32_t pc, Mask lanes) {
 Mask complete(const Warp& w, const Insn& i, Mask here) {
   if (i.flow == Flow::aligned || i.flow == Flow::barrier) return here == w.live ? here : 0;
   const uint32_t* masks = w.reg<uint32_t>(i.operand[i.maskOperand]);
+  if (here == w.live) {  // as nearly always: nobody is missing, whatever the masks say beyond themselves
+    Mask without = 0;
+    for (int l = 0; l < kLanes; ++l) without |= ~masks[l] & Mask(1) << l;
+    if (!(without & here)) return here;
+  }
   Mask ready = 0;
   for (int l = 0; l < kLanes; ++l) {
     if (!(here >> l & 1)) continue;

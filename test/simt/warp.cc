@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lanes.h"
+#include "request.h"
 
 namespace lantern::simt {
 
@@ -36,26 +37,27 @@ enum class Shuffle : uint8_t { up, down, butterfly, index };
 template <Shuffle kMode>
 void shuffle(Warp& w, const Insn& i) {
   const auto *a = w.reg<uint32_t>(i.operand[1]), *b = w.reg<uint32_t>(i.operand[2]), *c = w.reg<uint32_t>(i.operand[3]), *mask = w.reg<uint32_t>(i.operand[4]);
-  uint32_t out[kLanes];
-  Mask inRange = 0;
-  for (int l = 0; l < kLanes; ++l) {
-    if (!(w.active >> l & 1)) continue;
+  int from[kLanes];
+  Mask inRange = 0, silent = 0;
+  SIMT_LANES {
     const int clamp = int(c[l] & 31), segment = int(c[l] >> 8 & 31), lane = int(b[l] & 31);
     const int last = (l & segment) | (clamp & ~segment), first = l & segment;
-    int from = 0;
-    bool ok = true;
     switch (kMode) {
-      case Shuffle::up: from = l - lane, ok = from >= last; break;
-      case Shuffle::down: from = l + lane, ok = from <= last; break;
-      case Shuffle::butterfly: from = l ^ lane, ok = from <= last; break;
-      case Shuffle::index: from = first | (lane & ~segment), ok = from <= last; break;
+      case Shuffle::up: from[l] = l - lane; break;
+      case Shuffle::down: from[l] = l + lane; break;
+      case Shuffle::butterfly: from[l] = l ^ lane; break;
+      case Shuffle::index: from[l] = first | (lane & ~segment); break;
     }
-    if (!ok) from = l;
-    else inRange |= Mask(1) << l;
-    if (!(w.active >> from & 1) || !(mask[l] >> from & 1))
-      w.run->find(FindingKind::shuffle, w, i, l, [&] { return "reads lane " + std::to_string(from) + ", which takes no part"; });
-    out[l] = a[from];
+    const bool ok = kMode == Shuffle::up ? from[l] >= last : from[l] <= last;
+    from[l] = ok ? from[l] : l;
+    inRange |= Mask(ok) << l;
+    silent |= ((w.active & mask[l]) >> from[l] & 1 ? 0 : Mask(1)) << l;
   }
+  eachLane(silent & w.active, [&](int l) {
+    w.run->find(FindingKind::shuffle, w, i, l, [&] { return "reads lane " + std::to_string(from[l]) + ", which takes no part"; });
+  });
+  uint32_t out[kLanes];
+  SIMT_LANES out[l] = a[from[l]];
   auto* d = w.reg<uint32_t>(i.operand[0]);
   SIMT_LANES d[l] = w.on[l] ? out[l] : d[l];
   if (i.flag) w.setPredicate(i.operand[5], inRange);
