@@ -22,6 +22,7 @@ const onMachine = [
     include: ['test/{ops,tensor,models,train,cuda}/**/*.test.ts'],
     exclude: [COVERAGE],
     globalSetup: 'test/cuda/setup.ts',
+    setupFiles: ['test/cuda/schedule.ts'],
     env: {
       LD_LIBRARY_PATH: [MACHINE, process.env.LD_LIBRARY_PATH].filter(Boolean).join(':'),
       LANTERN_TEST_DEVICE: 'cuda',

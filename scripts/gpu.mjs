@@ -1,4 +1,4 @@
-// npm run test:gpu: the tests of ops, tensors and models on a real GPU, and at the end a digest to send back: what card, what came of the
+// npm run test:gpu: the tests of ops, tensors, models and trainings on a real GPU, and at the end a digest to send back: what card, what came of the
 // tests, and the bits that a few kernels gave. Needs an NVIDIA GPU of compute capability 8.0 or more with its driver.
 //
 //   --rehearse   on the PTX machine instead (LD_LIBRARY_PATH=build/simt), to test this script; the digest says so
@@ -32,12 +32,12 @@ function findGpu() {
   const found = gpus.map(({ name, why }) => (why ? `${name} (${why})` : name)).join(', ') || 'no GPU'
   if (reason)
     refuse(
-      `no GPU to test on: ${reason} Found: ${found}, ${version('driver', driver)}, ${version('toolkit', toolkit)}.`,
+      `no GPU to test on: ${reason}. Found: ${found}, ${version('driver', driver)}, ${version('toolkit', toolkit)}.`,
     )
   const simulated = /simulated/i.test(gpus[0].name)
   if (simulated && !rehearsal)
     refuse(
-      `${gpus[0].name} is no GPU but the PTX machine; take its folder off LD_LIBRARY_PATH (npm run test:cuda tests on it)`,
+      `${gpus[0].name} is no GPU but the PTX machine; take its folder off LD_LIBRARY_PATH; npm run test:cuda tests on it`,
     )
   if (!simulated && rehearsal) refuse(`--rehearse is for the PTX machine, and there is a GPU: ${gpus[0].name}`)
   return { ...gpus[0], driver, toolkit }
@@ -73,7 +73,7 @@ function test() {
           '--reporter=json',
           `--outputFile.json=${results}`,
         ],
-        ...(files.length > 0 ? files : ['test/ops', 'test/tensor', 'test/models']),
+        ...(files.length > 0 ? files : ['test/ops', 'test/tensor', 'test/models', 'test/train']),
       ],
       {
         cwd: root,
