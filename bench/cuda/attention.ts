@@ -79,7 +79,7 @@ const decodeCase = (dtype: FloatDType): Case => ({
 })
 
 const prefillCase = (dtype: FloatDType): Case => ({
-  shape: '128 new of 256 tokens, 2 + 1 heads of 64',
+  shape: '128 new of 256 tokens, 2 + 1 heads of 64, causal',
   run(device) {
     const [tokens, length] = [128, 256]
     const { q, ...heads } = operands(device, dtype, tokens, { heads: 2, kvHeads: 1, headDim: 64 })

@@ -86,9 +86,9 @@ describe.skipIf(rows.length === 0)('the table', () => {
   })
 
   test('no entry point of any file spills on any architecture', () => {
-    expect(Object.keys(stacks).length).toBeGreaterThan(100)
+    expect(Object.keys(stacks)).toEqual(expect.arrayContaining(rows.map((row) => row.kernel)))
     const spilled = Object.entries(stacks).flatMap(([kernel, of]) => {
-      expect(Object.keys(of), kernel).toEqual(['sm_100', 'sm_120', 'sm_80', 'sm_86', 'sm_89', 'sm_90'])
+      expect(Object.keys(of), kernel).toEqual(['sm_80', 'sm_86', 'sm_89', 'sm_90', 'sm_100', 'sm_120'])
       return Object.entries(of).flatMap(([architecture, bytes]) =>
         bytes > 0 ? [`${kernel} ${architecture}: ${bytes}`] : [],
       )
