@@ -127,7 +127,7 @@ LANTERN_DEVICE void keysMma(const AttentionBackwardParams& p, const float* delta
   loadTile<Shape, Shape::kRows>(tiles.a, k.base, block.count, headDim, [&](int r) { return k.row(r); });
   loadTile<Shape, Shape::kRows>(tiles.b, k.base, block.count, headDim, [&](int r) { return v.row(r); });
   const auto load = [&](int step, int stage) {  // the heads of the group one after the other
-    const int64_t head = kvHead * group + step / perHead;
+    const int head = int(kvHead * group) + step / perHead;  // 64 bits would cost the register that is one too many
     const int base = from + step % perHead * Shape::kStreamed;
     const View q(p.q, block.start + base, p.qStride, head, p.headDim), dout(p.dout, block.start + base, width, head, p.headDim);
     loadTile<Shape, Shape::kStreamed>(tiles.first(stage), k.base, to - base, headDim, [&](int i) { return q.row(i); });
