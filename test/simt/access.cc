@@ -1,4 +1,4 @@
-// Loads and stores of a warp: bounds, alignment, initialisation; races and counters are in order.cc and count.cc.
+// Loads and stores of a warp: bounds, alignment, initialisation; races and counters are in cells.cc and count.cc.
 #include "access.h"
 
 #include "count.h"
@@ -10,8 +10,13 @@ namespace {
 const char* verb(Access access) { return access == Access::read ? "read" : access == Access::atomic ? "atomic access" : "write"; }
 
 [[noreturn]] void misaligned(Warp& w, const Insn& insn, const char* space, uint64_t address, uint32_t bytes, int lane, Access access) {
-  fail(Result::misalignedAddress, std::string(verb(access)) + " of " + std::to_string(bytes) + " bytes of " + space + " memory at " + std::to_string(address) +
-                                      ", which is no multiple of that", w, insn, lane);
+  const std::string what = std::string(verb(access)) + " of " + std::to_string(bytes) + " bytes of " + space + " memory at " + std::to_string(address);
+  fail(Result::misalignedAddress, what + ", which is no multiple of that", w, insn, lane);
+}
+
+[[noreturn]] void beyond(Warp& w, const Insn& insn, const Request& r, int lane, const char* what, const char* has, uint64_t size) {
+  const std::string at = " at byte " + std::to_string(int64_t(r.at[lane]));
+  fail(Result::illegalAddress, std::string(verb(r.access)) + " of " + what + at + has + std::to_string(size), w, insn, lane);
 }
 
 // The allocation that holds all that is asked for, or nullptr.
@@ -62,7 +67,8 @@ void globalPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
   }
   const Request offsets = r.from(a->address);
   checkWritten(w, insn, a->written, offsets, [&](int l) {
-    return "read of global memory that was never written, byte " + std::to_string(offsets.at[l]) + " of " + (a->label.empty() ? "an allocation" : "'" + a->label + "'");
+    return "read of global memory that was never written, byte " + std::to_string(offsets.at[l]) + " of " +
+           (a->label.empty() ? "an allocation" : "'" + a->label + "'");
   });
   countFootprint(w, *a, offsets);
   if (w.run->order.on) orderAccesses(w, insn, a->shadow, offsets, false);
@@ -72,9 +78,10 @@ void globalPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
 
 uint8_t* globalPlace(Warp& w, const Insn& insn, uint64_t address, uint32_t bytes, int lane, Access access) {
   const Request r(address, lane, bytes, access);
-  if (!allocationOf(w, insn, r))
-    fail(Result::illegalAddress, std::string(verb(access)) + " of " + std::to_string(bytes) + " bytes of global memory " + w.run->memory.describe(address), w,
-         insn, lane);
+  if (!allocationOf(w, insn, r)) {
+    const std::string what = std::string(verb(access)) + " of " + std::to_string(bytes) + " bytes of global memory ";
+    fail(Result::illegalAddress, what + w.run->memory.describe(address), w, insn, lane);
+  }
   if (!r.aligned) misaligned(w, insn, "global", address, bytes, lane, access);
   Places places;
   globalPlaces(w, insn, r, places);
@@ -91,9 +98,7 @@ void checkShared(Warp& w, const Insn& insn, const Request& r) {
   if (r.high <= size && r.aligned && (cta.usable.empty() || allSet(cta.usable, r))) return;
   eachLane(r.lanes, [&](int l) {
     const uint64_t offset = r.at[l];
-    if (offset + r.bytes > size || offset > size)
-      fail(Result::illegalAddress, std::string(verb(r.access)) + " of shared memory at byte " + std::to_string(int64_t(offset)) + ", the block has " +
-                                       std::to_string(size), w, insn, l);
+    if (offset + r.bytes > size || offset > size) beyond(w, insn, r, l, "shared memory", ", the block has ", size);
     if (offset % r.bytes) misaligned(w, insn, "shared", offset, r.bytes, l, r.access);
     if (!cta.usable.empty() && !cta.usable.testAligned(offset, r.bytes))
       fail(Result::illegalAddress, std::string(verb(r.access)) + " of shared memory beyond the array it lies behind", w, insn, l);
@@ -119,9 +124,7 @@ void localPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
   const uint64_t size = w.run->program.localBytes;
   const bool fits = r.high <= size && r.aligned;
   eachLane(fits ? 0 : r.lanes, [&](int l) {
-    if (r.at[l] > size || r.at[l] + r.bytes > size)
-      fail(Result::illegalAddress, std::string(verb(r.access)) + " of local memory at byte " + std::to_string(int64_t(r.at[l])) + ", a thread has " + std::to_string(size),
-           w, insn, l);
+    if (r.at[l] > size || r.at[l] + r.bytes > size) beyond(w, insn, r, l, "local memory", ", a thread has ", size);
     if (r.at[l] % r.bytes) misaligned(w, insn, "local", r.at[l], r.bytes, l, r.access);
   });
   for (uint64_t l = 0; l < kLanes; ++l) places.at[l] = &w.local[l * size + r.at[l]];
@@ -130,8 +133,7 @@ void paramPlaces(Warp& w, const Insn& insn, const Request& r, Places& places) {
   const auto params = w.run->launch.params;
   eachLane(r.lanes, [&](int l) {
     if (r.writes()) fail(Result::illegalAddress, "write of a kernel parameter", w, insn, l);
-    if (r.at[l] > params.size() || r.at[l] + r.bytes > params.size())
-      fail(Result::illegalAddress, "read of kernel parameters at byte " + std::to_string(int64_t(r.at[l])) + ", there are " + std::to_string(params.size()), w, insn, l);
+    if (r.at[l] > params.size() || r.at[l] + r.bytes > params.size()) beyond(w, insn, r, l, "kernel parameters", ", there are ", params.size());
     if (r.at[l] % r.bytes) misaligned(w, insn, "parameter", r.at[l], r.bytes, l, r.access);
   });
   for (int l = 0; l < kLanes; ++l) places.at[l] = const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(params.data())) + r.at[l];

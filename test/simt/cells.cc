@@ -83,9 +83,10 @@ bool readersOrdered(const Warp& w, uint32_t read, int lane) {
 std::string threadOf(const Warp& w, uint32_t stamp, bool several) {
   const LaunchOrder& order = w.run->order;
   const uint32_t interval = intervalOf(stamp);
-  std::string s = (several ? "threads such as " : "thread ") + std::to_string(order.owner[interval - order.launchFirst] * kLanes + (stamp >> kLaneShift & 31));
+  const uint32_t owner = order.owner[interval - order.launchFirst], lane = stamp >> kLaneShift & 31;
+  std::string s = (several ? "threads such as " : "thread ") + std::to_string(owner * kLanes + lane);
   if (interval < order.blockFirst) s += " of another block";
-  else if (order.owner[interval - order.launchFirst] == w.id) s += " of the same warp";
+  else if (owner == w.id) s += " of the same warp";
   return s;
 }
 
@@ -115,7 +116,8 @@ void readCell(Warp& w, const Insn& insn, const Cell& c, uint32_t mine, int lane,
     if (!bothStrong && ((c.write & kInFlight) || !ordered(w, intervalOf(c.write), int(c.write >> kLaneShift & 31), lane)))
       race(w, insn, lane, "read", "wrote", c.write, shared, false);
     if (insn.readOnly)
-      w.run->find(FindingKind::readOnlyLoad, w, insn, lane, [&] { return "ld.global.nc of memory that " + threadOf(w, c.write, false) + " has written in this launch"; });
+      w.run->find(FindingKind::readOnlyLoad, w, insn, lane,
+                  [&] { return "ld.global.nc of memory that " + threadOf(w, c.write, false) + " has written in this launch"; });
   }
   const uint32_t before = intervalOf(c.read), now = intervalOf(mine);
   if (before < first) {
@@ -167,8 +169,8 @@ struct Edges {
 Edges edgesOf(const Warp& w, const Insn& insn, bool shared) {
   const LaunchOrder& order = w.run->order;
   const WarpOrder& o = w.order;
-  return {firstInterval(order, shared) << kIntervalShift, order.blockFirst << kIntervalShift, o.blockFloor << kIntervalShift, o.warpFloor << kIntervalShift,
-          !o.acquired.empty(), insn.readOnly};
+  const auto stamp = [](uint32_t interval) { return interval << kIntervalShift; };
+  return {stamp(firstInterval(order, shared)), stamp(order.blockFirst), stamp(o.blockFloor), stamp(o.warpFloor), !o.acquired.empty(), insn.readOnly};
 }
 
 constexpr uint32_t kFlags = 7, kLaneBits = 31u << kLaneShift;
@@ -218,7 +220,9 @@ struct Lanes {  // kCells numbers of each lane
     else
       for (int l = 0; l < kLanes; ++l) std::memcpy(&to[r.at[l] >> shift], &of[l * kCells], sizeof(uint32_t) * kCells);
   }
-  bool differs(const Lanes& other, int lane) const { return std::memcmp(&of[lane * kCells], &other.of[lane * kCells], sizeof(uint32_t) * kCells) != 0; }
+  bool differs(const Lanes& other, int lane) const {
+    return std::memcmp(&of[lane * kCells], &other.of[lane * kCells], sizeof(uint32_t) * kCells) != 0;
+  }
 };
 
 template <int kCells>

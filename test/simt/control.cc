@@ -1,4 +1,4 @@
-// Control flow, barriers, fences, calls. What changes the program counter or waits is done in run.cc; here it is decoded.
+// Control flow, barriers, fences, calls. What changes the program counter or waits is done in step.cc; here it is decoded.
 #include <cstring>
 
 #include "access.h"

@@ -1,6 +1,6 @@
 // The PTX machine: executes the compute_80 PTX that nvcc emits where there is no GPU, lane by lane, checks every access, and counts.
 //
-// This is all that the driver (driver.cc) and the machine's own tests see. A program is one Memory, modules loaded into it, and launches:
+// This is all that the driver (driver*.cc) and the machine's own tests see. A program is one Memory, modules loaded into it, and launches:
 //
 //   Memory memory;
 //   auto module = Module::load(ptxText, memory);

@@ -11,8 +11,8 @@ namespace {
 
 // Cache operators and eviction hints say nothing about the value.
 void takeHints(Decoder& d) {
-  for (const char* hint : {"ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
-                           "L2::64B", "L2::128B", "L2::256B"})
+  for (const char* hint : {"ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last",
+                           "L1::no_allocate", "L2::64B", "L2::128B", "L2::256B"})
     d.take(hint);
 }
 // Volatile, relaxed, acquire, release: strong accesses do not race with each other.
@@ -193,8 +193,7 @@ void st(Decoder& d) {
 }
 
 void prefetch(Decoder& d) {
-  while (!d.source().modifiers.empty() && (d.take("global") || d.take("local") || d.take("L1") || d.take("L2") || d.take("L2::evict_last") || d.take("L2::evict_normal"))) {
-  }
+  for (const char* word : {"global", "local", "L1", "L2", "L2::evict_last", "L2::evict_normal"}) d.take(word);
   d.insn().kind = InstructionClass::memory;
   d.insn().run = [](Warp&, const Insn&) {};
 }

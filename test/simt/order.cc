@@ -13,7 +13,8 @@ constexpr uint64_t kManyStamps = uint64_t(256) << 20;  // bytes
 
 void newInterval(Warp& w) {
   Memory::State& memory = w.run->memory;
-  if (memory.nextInterval >= kMaxInterval) throw Error(Result::launchFailed, w.run->program.kernel + ": too many synchronisations to check this launch for races; switch that check off");
+  if (memory.nextInterval >= kMaxInterval)
+    throw Error(Result::launchFailed, w.run->program.kernel + ": too many synchronisations to check this launch for races; switch that check off");
   w.order.interval = memory.nextInterval++;
   w.run->order.owner.push_back(uint8_t(w.id));
 }

@@ -14,7 +14,8 @@ std::string nameOf(const Source& s) {
 }
 std::string where(const Warp& w, const Insn& insn, int lane) {
   const Program& p = w.run->program;
-  std::string text = p.kernel + ", block (" + std::to_string(w.cta->index.x) + "," + std::to_string(w.cta->index.y) + "," + std::to_string(w.cta->index.z) + "), ";
+  const Dim& block = w.cta->index;
+  std::string text = p.kernel + ", block (" + std::to_string(block.x) + "," + std::to_string(block.y) + "," + std::to_string(block.z) + "), ";
   text += lane < 0 ? "warp " + std::to_string(w.id) : "thread " + std::to_string(w.id * kLanes + uint32_t(lane));
   return text + ", " + nameOf(p.sources[insn.source]) + ": " + p.text[insn.index];
 }

@@ -48,7 +48,8 @@ void arrive(Warp& w, const Insn& i) {
   if (number > 15) fail(Result::illegalInstruction, "barrier " + std::to_string(number) + " of 16", w, i);
   if (expected % kLanes) fail(Result::illegalInstruction, "a barrier of " + std::to_string(expected) + " threads, no multiple of a warp", w, i);
   Barrier& b = w.cta->barriers[number];
-  if (b.warps && b.expected != expected) fail(Result::launchFailed, "warps arrive at barrier " + std::to_string(number) + " with different numbers of threads", w, i);
+  if (b.warps && b.expected != expected)
+    fail(Result::launchFailed, "warps arrive at barrier " + std::to_string(number) + " with different numbers of threads", w, i);
   if (!b.warps) b.all = 1;
   b.expected = expected;
   b.arrived += kLanes;

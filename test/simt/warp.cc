@@ -1,6 +1,6 @@
 // Instructions in which the lanes of a warp look at each other: shuffles, votes, matches, reductions.
 //
-// When a handler runs, every live lane that its mask names is here (run.cc sees to that). Lanes may come with different masks; each set of
+// When a handler runs, every live lane that its mask names is here (step.cc sees to that). Lanes may come with different masks; each set of
 // lanes with one mask is a group of its own.
 #include <algorithm>
 
@@ -36,7 +36,8 @@ enum class Shuffle : uint8_t { up, down, butterfly, index };
 
 template <Shuffle kMode>
 void shuffle(Warp& w, const Insn& i) {
-  const auto *a = w.reg<uint32_t>(i.operand[1]), *b = w.reg<uint32_t>(i.operand[2]), *c = w.reg<uint32_t>(i.operand[3]), *mask = w.reg<uint32_t>(i.operand[4]);
+  const auto *a = w.reg<uint32_t>(i.operand[1]), *b = w.reg<uint32_t>(i.operand[2]), *c = w.reg<uint32_t>(i.operand[3]);
+  const auto* mask = w.reg<uint32_t>(i.operand[4]);
   int from[kLanes];
   Mask inRange = 0, silent = 0;
   SIMT_LANES {
