@@ -23,6 +23,7 @@ const CASES: [string, readonly number[], number, number, number, Partial<Attenti
   ['headDim 256', [1, 70], 1, 1, 256],
   ['causal window of 1', [1, 90], 1, 1, 16, { causal: true, window: 1 }],
   ['causal window of 50', ALL, 2, 1, 32, { causal: true, window: 50 }],
+  ['headDim 80, causal window of 5', [3, 150], 2, 1, 80, { causal: true, window: 5 }], // rows that see nothing of a tile
   ['local window of 0', [1, 90], 1, 1, 16, { window: 0 }],
   ['local window of 64', [300, 20, 200], 2, 2, 32, { window: 64 }],
   ['scale', [65, 200], 2, 1, 64, { scale: 0.5 }],

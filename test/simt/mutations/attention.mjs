@@ -106,7 +106,15 @@ export default {
       find: 'const float shift = m == -INFINITY ? 0.f : m,',
       replace: 'const float shift = m,',
       why: 'Minus infinity from itself is NaN: the first keys of a block are outside of the window of its last rows.',
-      only: 'attention float32 causal window of 50',
+      only: 'attention float32 headDim 80, causal window of 5',
+    },
+    {
+      name: 'rows that have seen nothing',
+      file: 'attentionForward.cuh',
+      find: 'const float shift = m == -INFINITY ? 0.f : m * c;',
+      replace: 'const float shift = m * c;',
+      why: 'The same on tensor cores.',
+      only: 'attention bfloat16 headDim 80, causal window of 5',
     },
     {
       name: 'float32: the logarithm of the sum without scale',

@@ -49,8 +49,8 @@ export default {
     },
     {
       name: 'the first head stands for its group',
-      find: 'kvHead * group + step / perHead;',
-      replace: 'kvHead * group;',
+      find: 'int(kvHead * group) + step / perHead;',
+      replace: 'int(kvHead * group);',
       why: 'Keys collect gradients from every head of the group.',
       only: causal,
     },

@@ -30,8 +30,8 @@ export default {
     {
       name: 'a row too many',
       file: 'common/rowWalk.cuh',
-      find: 'if (row >= w.rows) return;',
-      replace: 'if (row > w.rows) return;',
+      find: 'if (row >= w.rows) return;\n  const int64_t first',
+      replace: 'if (row > w.rows) return;\n  const int64_t first',
       why: 'The last block works on a row that does not exist.',
       only: 'float32 columns of [3, 7] from 2',
     },

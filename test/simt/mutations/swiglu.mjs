@@ -48,8 +48,8 @@ export default {
     {
       name: 'lanes of a row overlap',
       file: 'common/rowWalk.cuh',
-      find: '(threadIdx.x & (lanes - 1))) * kWidth',
-      replace: '(threadIdx.x & (lanes - 1)))',
+      find: '(threadIdx.x & (lanes - 1))) * kWidth, step',
+      replace: '(threadIdx.x & (lanes - 1))), step',
       why: 'Packs start at every element instead of every pack: neighbours write the same elements, mostly the same values.',
       only: 'swiglu float32 [17, 64] forward',
     },
