@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { freemem, totalmem } from 'node:os'
 import type { Command } from 'commander'
 import { z } from 'zod'
@@ -17,8 +17,8 @@ export interface DoctorReport {
   platform: string
   /** Null when the addon does not load. */
   addon: DeviceInfo | null
-  /** What `Device.open()` takes; null when it fails. */
-  device: { kind: 'cpu' | 'cuda'; name: string } | null
+  /** What `Device.open()` takes, and why; null when it fails. */
+  device: { kind: 'cpu' | 'cuda'; name: string; why: string } | null
   threads: number | null
   /** Bytes; `limit` is what the process may take where that is less than all. */
   memory: { total: number; free: number; limit: number | null; hugePages: string }
@@ -33,13 +33,13 @@ export function doctorCommand(program: Command): void {
   defineCommand(program, {
     name: 'doctor',
     description: 'tell what this machine offers, what is used of it and why, and what to do if something is off',
-    schema: z.object({}),
-    run: async () => ((await doctor(console.log)).addon === null ? 1 : 0),
+    schema: z.object({ quick: z.boolean().default(false).describe('measure nothing') }),
+    run: async ({ quick }) => ((await doctor(console.log, { quick })).addon === null ? 1 : 0),
   })
 }
 
-/** Examines the machine; takes about a second. */
-export async function doctor(print: Print): Promise<DoctorReport> {
+/** Examines the machine; takes about a second, unless `quick`: then nothing is measured. */
+export async function doctor(print: Print, { quick = false } = {}): Promise<DoctorReport> {
   const report: DoctorReport = {
     version,
     node: process.version,
@@ -54,13 +54,17 @@ export async function doctor(print: Print): Promise<DoctorReport> {
   try {
     report.addon = Device.describe()
     const device = Device.open()
-    report.device = { kind: device.kind, name: device.name }
+    report.device = { kind: device.kind, name: device.name, why: whyChosen(device, report.addon) }
     report.threads = device.threads
     try {
-      report.measured = {
-        matrixPeak: { float32: await measurePeak(device, 'float32'), bfloat16: await measurePeak(device, 'bfloat16') },
-        readBandwidth: await measureReadBandwidth(device),
-      }
+      if (!quick)
+        report.measured = {
+          matrixPeak: {
+            float32: await measurePeak(device, 'float32'),
+            bfloat16: await measurePeak(device, 'bfloat16'),
+          },
+          readBandwidth: await measureReadBandwidth(device),
+        }
     } finally {
       await device.close()
     }
@@ -71,6 +75,24 @@ export async function doctor(print: Print): Promise<DoctorReport> {
   report.advice.push(...adviceOn(report))
   for (const line of reportLines(report)) print(line)
   return report
+}
+
+function whyChosen(device: Device, { cuda }: DeviceInfo): string {
+  if (process.env.LANTERN_DEVICE && process.env.LANTERN_DEVICE !== 'auto')
+    return `LANTERN_DEVICE is ${process.env.LANTERN_DEVICE}`
+  if (device.kind === 'cpu') return 'there is no GPU to use'
+  return `the first GPU that can be used, cuda:${cuda.gpus.findIndex(({ supported }) => supported)}`
+}
+
+/** Whether there is a graphics card of NVIDIA's, with or without a driver. Linux alone tells. */
+function nvidiaCard(): boolean {
+  const devices = '/sys/bus/pci/devices'
+  const read = (device: string, file: string) => readFileSync(`${devices}/${device}/${file}`, 'utf8')
+  try {
+    return readdirSync(devices).some((d) => /^0x10de/.test(read(d, 'vendor')) && /^0x03/.test(read(d, 'class')))
+  } catch {
+    return false
+  }
 }
 
 const HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled'
@@ -105,6 +127,9 @@ function adviceOn({ addon, threads, memory }: DoctorReport): string[] {
     advice.push(`${best.name} is supported but ${addon.instructionSet} is used (${addon.reason}): unset LANTERN_CPU`)
   if (memory.hugePages === 'never')
     advice.push(`huge pages are off, which slows large matrices down: echo madvise | sudo tee ${HUGE_PAGES}`)
+  // Without a card there is nothing to be done: neither a driver nor nvcc would help.
+  const card = addon && (addon.cuda.driver > 0 ? !/there is no NVIDIA GPU/.test(addon.cuda.reason) : nvidiaCard())
+  if (card && addon.cuda.reason) advice.push(`no GPU is used, since ${addon.cuda.reason}`)
   const usable = Math.min(memory.free, memory.limit ?? memory.free)
   if (usable < 2 ** 30)
     advice.push(`only ${gib(usable)} of memory are free: close other programs, or train with a smaller batch`)
@@ -123,7 +148,7 @@ export function cudaLines({ toolkit, driver, gpus, reason }: CudaInfo): string[]
     driver && `driver of CUDA ${version(driver)}`,
   ].filter(Boolean)
   return [
-    row('CUDA', reason ? `no: ${reason}` : versions.join(', ')),
+    row('CUDA', reason && gpus.length === 0 ? `no: ${reason}` : versions.join(', ')),
     ...gpus.map(({ name, computeCapability, multiprocessors, memory, supported, why }, i) =>
       row(
         '',
@@ -148,10 +173,10 @@ function reportLines(report: DoctorReport): string[] {
           ...addon.instructionSets.map(({ name, supported, why }) =>
             row('', `${supported ? '+' : '-'} ${name}${why ? `: ${why}` : ''}`),
           ),
-          row('threads', `${threads} of ${addon.hardwareThreads}`),
+          row('threads', threads === null ? String(addon.hardwareThreads) : `${threads} of ${addon.hardwareThreads}`),
           row('addon', `built by ${addon.builder} with ${addon.compiler}`),
           ...cudaLines(addon.cuda),
-          row('device', device ? `${device.kind}: ${device.name}` : 'none opens'),
+          row('device', device ? `${device.kind}: ${device.name} (${device.why})` : 'none opens'),
         ]
       : [row('addon', 'does not load')]),
     row('memory', `${gib(memory.total)}, ${gib(memory.free)} free${limit}; huge pages: ${memory.hugePages}`),

@@ -101,7 +101,8 @@ export class Device {
    * @throws AddonError without the native addon; DeviceError for a device that there is not, and why, or an option that is out of range
    */
   static open(kind: DeviceKind = 'auto', options: DeviceOptions = {}): Device {
-    return new Device(chosen(kind === 'auto' ? process.env.LANTERN_DEVICE || kind : kind), options)
+    const named = kind === 'auto' ? process.env.LANTERN_DEVICE : undefined
+    return new Device(named ? chosen(named, ' (LANTERN_DEVICE)') : chosen(kind), options)
   }
 
   /** The processor, the instruction set chosen and why, how the addon was built, and the GPUs, or why there is none to use. */
@@ -341,24 +342,27 @@ export class Device {
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 /** The ordinal of the GPU that a kind of device means, or null for the CPU. @throws DeviceError when there is none */
-function chosen(kind: string): number | null {
+function chosen(kind: string, source = ''): number | null {
   if (kind === 'cpu') return null
   const match = /^cuda(?::(\d+))?$/.exec(kind)
   if (kind !== 'auto' && !match)
     throw new DeviceError(
       'ERR_OPTION',
-      `there is no device '${kind}'; use 'auto', 'cpu', 'cuda', or 'cuda:1' for the second GPU`,
+      `there is no device '${kind}'${source}; use 'auto', 'cpu', 'cuda', or 'cuda:1' for the second GPU`,
     )
   const { gpus, reason } = addon().cuda()
   const first = gpus.findIndex(({ supported }) => supported)
   if (!match) return first < 0 ? null : first
-  if (first < 0) throw new DeviceError('ERR_NO_GPU', `there is no device '${kind}': ${reason}`)
+  if (first < 0) throw new DeviceError('ERR_NO_GPU', `there is no device '${kind}'${source}: ${reason}`)
   if (match[1] === undefined) return first
   const ordinal = Number(match[1])
   const gpu = gpus[ordinal]
   if (gpu?.supported) return ordinal
   const why = gpu ? `${gpu.name}: ${gpu.why}` : `there ${gpus.length === 1 ? 'is one GPU' : `are ${gpus.length} GPUs`}`
-  throw new DeviceError('ERR_NO_GPU', `there is no device '${kind}' to use (${why}); 'cuda:${first}' can be used`)
+  throw new DeviceError(
+    'ERR_NO_GPU',
+    `there is no device '${kind}'${source} to use: ${why}; 'cuda:${first}' can be used`,
+  )
 }
 
 function opened(...args: ConstructorParameters<ReturnType<typeof addon>['NativeDevice']>): NativeDevice {

@@ -9,12 +9,12 @@ LANTERN_DEVICE void reduceSlice(const SamplingParams& p, const SamplingScratch& 
   const int64_t index = int64_t(blockIdx.x) * (kSliceThreads / kWarp) + threadIdx.x / kWarp, row = index / scratch.slices;
   if (row >= p.rows) return;
   const RowSettings settings(p, row);
-  const Slice v = LogitsRow(p, scratch, row, settings.penalty).slice(index % scratch.slices);
+  const auto v = LogitsRow(p, scratch, row, settings.penalty).packs<kSlicePacks>(index % scratch.slices, 0);
   float top = kMinusInfinity, rawTop = kMinusInfinity;
   bool bad = false;
 #pragma unroll
-  for (int k = 0; k < Slice::kPacks; ++k)
-    for (int i = 0; i < Slice::kWidth; ++i) {
+  for (int k = 0; k < kSlicePacks; ++k)
+    for (int i = 0; i < kPackWidth; ++i) {
       bad |= !(v.raw[k][i] < INFINITY);
       top = fmaxf(top, v.z[k][i]);
       rawTop = fmaxf(rawTop, v.raw[k][i]);
@@ -43,7 +43,13 @@ struct Picker {
   int64_t slices;
   CandidateList& list;
   float top, scale;
+  const int32_t* draw;
   double total = 0;  // of weight(z) over the row
+
+  // In [0, 1).
+  LANTERN_DEVICE double uniform() const {
+    return philoxUniform(uint32_t(draw[1]), uint32_t(draw[2]), {{uint32_t(draw[4]), uint32_t(draw[3]), 0, 0}});
+  }
 
   LANTERN_DEVICE double weight(float z) const { return double(expf((z - top) * scale)); }
   LANTERN_DEVICE double sliceWeight(int64_t s) const { return weight(stats[s].top) * double(stats[s].sum); }
@@ -60,7 +66,8 @@ struct Picker {
     return findInSlice(slice, 0, [&](float z) { return double(z == top); });
   }
 
-  LANTERN_DEVICE int32_t drawFromAll(double u) const {
+  LANTERN_DEVICE int32_t drawFromAll() const {
+    const double u = uniform();
     const int32_t slice = findFirst(slices, u * total, [&](int64_t s) { return sliceWeight(s); });
     double before = 0;
     for (int64_t s = threadIdx.x; s < slice; s += kPickThreads) before += sliceWeight(s);
@@ -68,7 +75,7 @@ struct Picker {
   }
 
   // Candidates are the columns within a margin of the best, widened until they hold what is wanted: topK columns, or the mass of topP.
-  LANTERN_DEVICE int32_t drawTruncated(double u) const {
+  LANTERN_DEVICE int32_t drawTruncated() const {
     const bool byCount = settings.topK > 0 && settings.topK < p.limit;
     int64_t found;
     double mass;
@@ -89,7 +96,7 @@ struct Picker {
       cut = candidates.select(cut, counts ? settings.topK : settings.topP * kept, [&](float z) { return counts ? 1.0 : weight(z); });
       kept = candidates.mass([&](float z, int32_t id) { return cut.keeps(z, id) ? weight(z) : 0; });
     }
-    return candidates.id(findFirst(candidates.count, u * kept, [&](int64_t i) {
+    return candidates.id(findFirst(candidates.count, uniform() * kept, [&](int64_t i) {
       return cut.keeps(candidates.z(i), candidates.id(i)) ? weight(candidates.z(i)) : 0;
     }));
   }
@@ -118,7 +125,7 @@ LANTERN_DEVICE void pick(const SamplingParams& p, const SamplingScratch& scratch
     return;
   }
 
-  Picker picker{p, settings, row, stats, scratch.slices, list, top, settings.greedy ? 1.f : 1 / settings.temperature};
+  Picker picker{p, settings, row, stats, scratch.slices, list, top, settings.greedy ? 1.f : 1 / settings.temperature, p.draws + at * 5};
   double rawTotal = 0;
   for (int64_t s = threadIdx.x; s < scratch.slices; s += kPickThreads) {
     picker.total += picker.sliceWeight(s);
@@ -127,11 +134,7 @@ LANTERN_DEVICE void pick(const SamplingParams& p, const SamplingScratch& scratch
   picker.total = reduceAll(picker.total, Sum{}), rawTotal = reduceAll(rawTotal, Sum{});
   int32_t id;
   if (settings.greedy) id = picker.best();
-  else {
-    const int32_t* draw = p.draws + at * 5;
-    const double u = philoxUniform(uint32_t(draw[1]), uint32_t(draw[2]), {{uint32_t(draw[4]), uint32_t(draw[3]), 0, 0}});
-    id = settings.whole ? picker.drawFromAll(u) : picker.drawTruncated(u);
-  }
+  else id = settings.whole ? picker.drawFromAll() : picker.drawTruncated();
   if (threadIdx.x) return;
   p.ids[at] = id;
   if (p.logProbs) p.logProbs[at] = float(double(row.raw(id)) - rawTop - log(rawTotal));

@@ -23,13 +23,16 @@ struct RowSettings {
   }
 };
 
-// What a lane holds of a slice: kPacks packs of kWidth columns, 32 * kWidth columns apart. Slices start where the row's addresses are aligned,
-// so the first one may begin before the row.
-struct Slice {
-  static constexpr int kWidth = 4, kPacks = kSampleSlice / (kWarp * kWidth);
-  float raw[kPacks][kWidth], z[kPacks][kWidth];  // -infinity outside of the row
-  int64_t first;                                 // column of raw[0][0]
-  LANTERN_DEVICE int64_t column(int k, int i) const { return first + k * kWarp * kWidth + i; }
+// A lane's packs of a slice are of kPackWidth columns, 32 * kPackWidth apart. Slices start where the row's addresses are aligned, so the first
+// one may begin before the row.
+constexpr int kPackWidth = 4, kSlicePacks = kSampleSlice / (kWarp * kPackWidth);
+
+// `count` of them, -infinity outside of the row.
+template <int count>
+struct SlicePacks {
+  float raw[count][kPackWidth], z[count][kPackWidth];
+  int64_t first;  // column of raw[0][0]
+  LANTERN_DEVICE int64_t column(int k, int i) const { return first + k * kWarp * kPackWidth + i; }
 };
 
 struct LogitsRow {
@@ -49,17 +52,19 @@ struct LogitsRow {
 
   // Where slice s starts, whether in the row or before it.
   LANTERN_DEVICE int64_t start(int64_t s) const {
-    return s * kSampleSlice - int64_t(reinterpret_cast<uintptr_t>(logits) / (half ? 2 : 4) % Slice::kWidth);
+    return s * kSampleSlice - int64_t(reinterpret_cast<uintptr_t>(logits) / (half ? 2 : 4) % kPackWidth);
   }
 
-  LANTERN_DEVICE Slice slice(int64_t s) const {
-    constexpr int kWidth = Slice::kWidth;
-    Slice v;
-    v.first = start(s) + int64_t(threadIdx.x % kWarp) * kWidth;
+  // This lane's packs of slice s from the one numbered `begin` on.
+  template <int count>
+  LANTERN_DEVICE SlicePacks<count> packs(int64_t s, int begin) const {
+    constexpr int kWidth = kPackWidth;
+    SlicePacks<count> v;
+    v.first = start(s) + int64_t(begin * kWarp + threadIdx.x % kWarp) * kWidth;
     if (half) read(static_cast<const bf16*>(logits), v);
     else read(static_cast<const float*>(logits), v);
 #pragma unroll
-    for (int k = 0; k < Slice::kPacks; ++k) {
+    for (int k = 0; k < count; ++k) {
       const int64_t col = v.column(k, 0), inside = col < 0 ? 0 : col;
       uint32_t bits = 0;
       if (penalised && inside < limit) {
@@ -72,11 +77,11 @@ struct LogitsRow {
   }
 
  private:
-  template <class T>
-  LANTERN_DEVICE void read(const T* from, Slice& v) const {
-    constexpr int kWidth = Slice::kWidth;
+  template <class T, int count>
+  LANTERN_DEVICE void read(const T* from, SlicePacks<count>& v) const {
+    constexpr int kWidth = kPackWidth;
 #pragma unroll
-    for (int k = 0; k < Slice::kPacks; ++k) {
+    for (int k = 0; k < count; ++k) {
       const int64_t col = v.column(k, 0);
       if (col >= 0 && col + kWidth <= limit) {
         const Floats<kWidth> pack = load<kWidth>(from + col);

@@ -62,6 +62,7 @@ struct Candidates {
 
   template <class F>
   LANTERN_DEVICE void each(F&& fn) const {
+#pragma unroll 1
     for (int64_t i = threadIdx.x; i < count; i += kPickThreads) fn(z(i), id(i));
   }
   template <class W>  // weight(z) summed over the candidates that fn(rank, z, id) takes
@@ -99,7 +100,8 @@ struct Candidates {
 template <class W>
 LANTERN_DEVICE int64_t collect(const LogitsRow& row, const SliceStats* stats, int64_t slices, float threshold, CandidateList& list, W&& weight,
                                double& mass) {
-  constexpr int kWarps = kPickThreads / kWarp;
+  constexpr int kWarps = kPickThreads / kWarp, kPart = 4;  // kPart: packs in registers at a time
+  static_assert(kSlicePacks * kPackWidth == 32 && kSlicePacks % kPart == 0);
   __shared__ int32_t totals[kWarps];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   int64_t found = 0;
@@ -107,20 +109,21 @@ LANTERN_DEVICE int64_t collect(const LogitsRow& row, const SliceStats* stats, in
   for (int64_t round = 0; round < slices; round += kWarps) {
     const int64_t s = round + warp;
     const bool reaches = s < slices && stats[s].top >= threshold && stats[s].top > kMinusInfinity;
-    Slice v;
-    uint32_t taken[Slice::kPacks] = {};  // a bit an element
+    uint32_t taken = 0;  // a bit an element
     int32_t total = 0;
     if (reaches) {
-      v = row.slice(s);
+#pragma unroll 1
+      for (int begin = 0; begin < kSlicePacks; begin += kPart) {
+        const auto v = row.packs<kPart>(s, begin);
 #pragma unroll
-      for (int k = 0; k < Slice::kPacks; ++k)
-        for (int i = 0; i < Slice::kWidth; ++i)
-          if (v.z[k][i] >= threshold && v.z[k][i] > kMinusInfinity) {
-            taken[k] |= 1u << i;
-            sum += weight(v.z[k][i]);
-          }
-      for (const uint32_t bits : taken) total += __popc(bits);
-      total = warpReduce(total, Sum{});
+        for (int k = 0; k < kPart; ++k)
+          for (int i = 0; i < kPackWidth; ++i)
+            if (v.z[k][i] >= threshold && v.z[k][i] > kMinusInfinity) {
+              taken |= 1u << ((begin + k) * kPackWidth + i);
+              sum += weight(v.z[k][i]);
+            }
+      }
+      total = warpReduce(__popc(taken), Sum{});
     }
     __syncthreads();
     if (lane == 0) totals[warp] = total;
@@ -131,18 +134,19 @@ LANTERN_DEVICE int64_t collect(const LogitsRow& row, const SliceStats* stats, in
       found += totals[w];
     }
     if (total == 0) continue;
-#pragma unroll
-    for (int k = 0; k < Slice::kPacks; ++k) {
-      int32_t upTo = __popc(taken[k]);
-      const int32_t mine = upTo;
+#pragma unroll 1
+    for (int k = 0; k < kSlicePacks; ++k) {
+      const uint32_t mine = taken >> (k * kPackWidth) & ((1u << kPackWidth) - 1);
+      int32_t upTo = __popc(mine);
       for (int step = 1; step < kWarp; step *= 2) {
         const int32_t below = __shfl_up_sync(kAllLanes, upTo, step);
         if (lane >= step) upTo += below;
       }
-      int64_t place = at + upTo - mine;
-      for (int i = 0; i < Slice::kWidth; ++i) {
-        if (!(taken[k] >> i & 1)) continue;
-        if (place < kMostCandidates) list.z[place] = v.z[k][i], list.ids[place] = int32_t(v.column(k, i));
+      int64_t place = at + upTo - __popc(mine);
+      for (int i = 0; i < kPackWidth; ++i) {
+        if (!(mine >> i & 1)) continue;
+        const int64_t col = row.start(s) + (k * kWarp + lane) * kPackWidth + i;
+        if (place < kMostCandidates) list.z[place] = row.z(col), list.ids[place] = int32_t(col);
         ++place;
       }
       at += __shfl_sync(kAllLanes, upTo, kWarp - 1);

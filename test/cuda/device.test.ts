@@ -43,7 +43,7 @@ suite('which device is opened', () => {
     expect(line(await simulated(['open', 'auto'], { LANTERN_DEVICE: 'cpu' }), 'open')).toMatchObject({ kind: 'cpu' })
     expect(line(await simulated(['open', 'cuda'], { LANTERN_DEVICE: 'cpu' }), 'open')).toMatchObject(gpu)
     expect(error(await simulated(['open', 'auto'], { LANTERN_DEVICE: 'tpu' }), 'open').message).toMatch(
-      "no device 'tpu'",
+      "no device 'tpu' (LANTERN_DEVICE)",
     )
   })
 
@@ -53,7 +53,7 @@ suite('which device is opened', () => {
     expect(line(second, 'open')).toMatchObject({ kind: 'cuda', sum: [1, 2] })
     expect(line(second, 'cuda').gpus).toHaveLength(2)
     expect(error(await simulated(['open', 'cuda:2'], two), 'open').message).toMatch(
-      "no device 'cuda:2' to use (there are 2 GPUs); 'cuda:0' can be used",
+      "no device 'cuda:2' to use: there are 2 GPUs; 'cuda:0' can be used",
     )
   })
 

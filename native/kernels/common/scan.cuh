@@ -24,6 +24,7 @@ LANTERN_DEVICE Prefix<T> blockPrefix(T x, T* scratch) {
   T before = __shfl_up_sync(kAllLanes, upTo, 1), all = 0;
   if (lane == 0) before = 0;
   T first = 0;
+#pragma unroll 1
   for (int w = 0; w < warps; ++w) {
     const T of = scratch[w];
     first += w < warp ? of : T(0);
