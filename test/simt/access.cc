@@ -33,7 +33,11 @@ Allocation* allocationOf(Warp& w, const Insn& insn, const Request& r) {
 // ---- what was written ----
 
 bool allSet(const Bits& bits, const Request& r) {
-  if (r.row) return bits.testRange(r.low, r.high - r.low);
+  constexpr uint64_t kNear = 2048;  // bytes, up to which looking at all that lies between is quicker
+  if (r.high - r.low <= kNear) {
+    if (bits.testRange(r.low, r.high - r.low)) return true;
+    if (r.row) return false;
+  }
   bool all = true;
   for (const uint64_t place : r.at) all &= bits.testAligned(place, r.bytes);
   return all;

@@ -112,6 +112,7 @@ void packPair(Warp& w, const Insn& i) {
 
 Handler commonPair(Types types, uint8_t mode) {
   const auto is = [&](Type from, Type to) { return types.from == from && types.to == to; };
+  if (is(Type::f32, Type::f32) && mode == kSaturate) return handler1<float, float>([](float a) { return resultOf<false, true>(a); });
   const bool floats = isFloat(types.from) || isFloat(types.to);
   if (mode & (floats ? ~0 : int(kSaturate))) return nullptr;  // to nearest only
   if (is(Type::bf16, Type::f32)) return handler1<float, uint16_t>([](uint16_t a) { return bfloatToFloat(a); });
@@ -124,6 +125,10 @@ Handler commonPair(Types types, uint8_t mode) {
   if (is(Type::u32, Type::f32)) return handler1<float, uint32_t>([](uint32_t a) { return float(a); });
   if (is(Type::s64, Type::f32)) return handler1<float, int64_t>([](int64_t a) { return float(a); });
   if (is(Type::u64, Type::f32)) return handler1<float, uint64_t>([](uint64_t a) { return float(a); });
+  if (is(Type::s32, Type::f64)) return handler1<double, int32_t>([](int32_t a) { return double(a); });
+  if (is(Type::u32, Type::f64)) return handler1<double, uint32_t>([](uint32_t a) { return double(a); });
+  if (is(Type::s64, Type::f64)) return handler1<double, int64_t>([](int64_t a) { return double(a); });
+  if (is(Type::u64, Type::f64)) return handler1<double, uint64_t>([](uint64_t a) { return double(a); });
   if (floats || bitsOf(types.to) < 16) return nullptr;
   // Integers: extended from the source's size and sign, cut to the destination's.
   const bool wide = bitsOf(types.to) == 64;

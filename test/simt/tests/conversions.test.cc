@@ -253,6 +253,10 @@ TEST("conversions: f64 to f32 in all rounding modes, f32 to whole numbers, flush
     compare<uint32_t>(std::string("mov.b32 %f1, %r10;\ncvt.") + m.name + "i.f32.f32 %f1, %f1;\nmov.b32 %r20, %f1;", floats,
                       [&](uint32_t x) { return sameNan(rounded(m.host, [&] { return std::nearbyint(std::bit_cast<float>(x)); })); });
   }
+  compare<uint32_t>("mov.b32 %f1, %r10;\ncvt.sat.f32.f32 %f1, %f1;\nmov.b32 %r20, %f1;", floats, [](uint32_t x) {
+    const float f = std::bit_cast<float>(x);
+    return std::bit_cast<uint32_t>(f > 0 ? std::min(f, 1.f) : 0.f);
+  });
   compare<uint32_t>("mov.b32 %f1, %r10;\ncvt.ftz.sat.f32.f32 %f1, %f1;\nmov.b32 %r20, %f1;", floats, [](uint32_t x) {
     const float f = std::bit_cast<float>(x);
     return std::bit_cast<uint32_t>(f >= 0x1p-126f ? std::min(f, 1.f) : 0.f);
