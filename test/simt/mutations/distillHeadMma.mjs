@@ -30,7 +30,7 @@ export default {
       find: 'col0 + j / 2 * 8 + j % 2 < columns);',
       replace: 'col0 + j / 2 * 8 + j % 2 < columns + 128);',
       why: 'Zeros beyond the vocabulary have weight.',
-      only: head,
+      only: 'reverseKL logit std 1 bfloat16',
     },
     {
       name: 'rows of the weight that do not exist',

@@ -40,10 +40,10 @@ export default {
       only: 'forwardKL logit std 10 vocabulary 32003',
     },
     {
-      name: "the teacher's largest instead of its logit at the student's",
-      find: 'teacher.at(s.top)',
-      replace: 'teacher.at(t.top)',
-      why: 'All is relative to the class that the student finds most probable.',
+      name: 'normalisers change places',
+      find: 'topRatio(teacherAtTop, t.max, logZS, logZT, p.temperature)',
+      replace: 'topRatio(teacherAtTop, t.max, logZT, logZS, p.temperature)',
+      why: 'Two numbers of the same type.',
       only: 'reverseKL logit std 10 vocabulary 33',
     },
     {
@@ -54,9 +54,10 @@ export default {
       only: row,
     },
     {
-      name: 'a teacher of minus infinity at the top',
-      find: 'teacherAtTop = given < kLowest ? kLowest : given;',
-      replace: 'teacherAtTop = given;',
+      name: 'logits of minus infinity',
+      file: 'common/rowSoftmax.cuh',
+      find: '(v < kLowest ? kLowest : v) : 2 * kLowest;',
+      replace: 'v : 2 * kLowest;',
       why: 'Infinities meet.',
       only: 'reverseKL -inf columns',
     },

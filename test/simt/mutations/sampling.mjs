@@ -25,7 +25,7 @@ export default {
       find: 'inside % 32) << (inside - col);',
       replace: 'inside % 32);',
       why: 'Shows in rows that start at no multiple of 16 bytes.',
-      only: draws,
+      only: 'float32 logits: penalties in rows that start anywhere',
     },
     {
       name: 'the columns behind the limit',
