@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "attentionPlan.h"
 #include "common/split.h"
 #include "common/types.h"
 #include "pagedAttentionGroup.h"
@@ -30,11 +31,11 @@ int64_t tokenOf(const PagedAttentionParams& p, int64_t s) { return p.cuSeqlens ?
 
 Status check(const PagedAttentionParams& p) {
   const auto fail = [](std::string what) { return Status::error(Code::outOfRange, "pagedAttention: " + what); };
-  if (tokenOf(p, 0) != 0 || tokenOf(p, p.sequences) != p.tokens) return fail("cuSeqlens must run from 0 to the number of query tokens");
+  if (p.cuSeqlens)
+    if (Status s = checkSeqlens("pagedAttention", p.cuSeqlens, p.sequences, p.tokens); !s.ok()) return s;
   for (int64_t s = 0; s < p.sequences; ++s) {
     const int64_t queries = tokenOf(p, s + 1) - tokenOf(p, s), context = p.contextLens[s];
     const std::string name = "sequence " + std::to_string(s);
-    if (queries < 0) return fail("cuSeqlens descends at " + name);
     if (context < queries || context > p.maxBlocks * p.blockSize)
       return fail(name + " has a context of " + std::to_string(context) + " tokens with " + std::to_string(queries) +
                   " queries; it must hold the queries and fit " + std::to_string(p.maxBlocks) + " blocks");

@@ -3,6 +3,7 @@ import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { add, addScaled, cast, columns, copyInto, countNonFinite, fill, scale } from '../../lib/ops/elementwise.js'
 import { Device } from '../../lib/tensor/device.js'
 import { Tape } from '../../lib/tensor/tape.js'
+import { dtypeCode } from '../../lib/tensor/tensor.js'
 import { asStored, FLOATS, normal, relativeError, roundBf16, TOLERANCE, testDevice } from '../support.js'
 
 const device = testDevice()
@@ -96,6 +97,23 @@ describe.each(FLOATS)('%s', (dtype) => {
     expect(relativeError(await y.floats(), want)).toBe(0)
     expect(relativeError(await x.grad!.floats(), gradient)).toBe(0)
   })
+})
+
+// As gradients of one tensor are summed that come from ops of different dtypes.
+const MIXES = FLOATS.flatMap((a) => FLOATS.flatMap((b) => FLOATS.map((y) => [a, b, y] as const)))
+
+test.each(MIXES)('the kernel addScaled of %s and %s to %s', async (aDtype, bDtype, dtype) => {
+  const count = 1031
+  const [aData, bData] = [asStored(normal(11, count), aDtype), asStored(normal(12, count), bDtype)]
+  const [a, b, y] = [
+    device.tensor(aData, [count], aDtype),
+    device.tensor(bData, [count], bDtype),
+    device.empty([count], dtype),
+  ]
+  const dtypes = { aDtype: dtypeCode(aDtype), bDtype: dtypeCode(bDtype), dtype: dtypeCode(dtype) }
+  device.launch('addScaled', { a, b, y, count, ...dtypes, alpha: 2, beta: -0.5 })
+  const want = aData.map((v, i) => 2 * v - bData[i]! / 2)
+  expect(relativeError(await y.floats(), want)).toBeLessThan(TOLERANCE[dtype])
 })
 
 test.each(SIZES)('cast of %i elements rounds to nearest even, its gradient goes back', async (n) => {

@@ -114,6 +114,7 @@ async function check(c: Case, dtype: Float, weightDtype: Float) {
 const SHAPES = [
   [1, 1, 1],
   [1, 70, 129],
+  [1, 30, 264],
   [2, 33, 40],
   [3, 65, 17],
   [4, 50, 65],
@@ -184,6 +185,24 @@ describe.each([
       expect(relativeError(await y.floats(), reference(c).y)).toBeLessThan(TOLERANCE.float32)
     }
   })
+})
+
+// A GPU takes larger tiles where an output has enough of them: y, the gradient of x and that of the weight in turn; and few rows take more
+// columns at a time where there are many.
+test.each([
+  ['bfloat16', 448, 1984, 8],
+  ['bfloat16', 448, 8, 1984],
+  ['bfloat16', 8, 448, 1984],
+  ['bfloat16', 1600, 1600, 8],
+  ['bfloat16', 1600, 8, 1600],
+  ['bfloat16', 8, 1600, 1600],
+  ['float32', 1024, 2176, 8],
+  ['bfloat16', 8, 6920, 8],
+  ['bfloat16', 8, 13_832, 8],
+  ['bfloat16', 16, 13_832, 8],
+] as const)('large outputs of %s: %i rows, %i x %i', async (dtype, m, n, k) => {
+  const { bias: _, residual: __, ...c } = makeCase(m, n, k, dtype, dtype)
+  await check(c, dtype, dtype)
 })
 
 test('a weight row that no bfloat16 pair fits, at an odd address', async () => {

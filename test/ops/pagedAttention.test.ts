@@ -125,6 +125,10 @@ describe.each(FLOATS)('pagedAttention equals dense attention, %s', (dtype) => {
       'long chunk in a window',
       { contexts: [400, 150], queries: [130, 60], heads: 2, kvHeads: 2, headDim: 32, window: 33 },
     ],
+    ...[96, 128, 256].map((headDim): [string, Omit<Setup, 'dtype'>] => [
+      `many tokens and one, headDim ${headDim}`,
+      { contexts: [150, 20], queries: [40, 1], heads: 2, kvHeads: 1, headDim },
+    ]),
     ['scores of +-80', { contexts: [600], queries: [1], heads: 2, kvHeads: 1, headDim: 64, std: 4.5 }],
   ])('%s', async (_, setup) => {
     const { got, want } = await both({ ...setup, dtype })
@@ -198,6 +202,7 @@ describe('inputs that do not fit', () => {
     const lengths = (...of: number[]) => device.tensor(Int32Array.from(of))
     await fails({ contextLens: lengths(20, 33) }, 'sequence 1 has a context of 33 tokens')
     await fails({ contextLens: lengths(0, 30) }, 'sequence 0 has a context of 0 tokens with 1 queries')
+    await fails({ cuSeqlens: lengths(0, 2, 1) }, 'cuSeqlens must ascend from 0 to the number of tokens, 2')
   })
 
   test('a slot outside the cache', async () => {

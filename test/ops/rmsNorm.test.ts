@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ShapeError } from '../../lib/errors.js'
 import { addRmsNorm, rmsNorm } from '../../lib/ops/rmsNorm.js'
 import { Tape } from '../../lib/tensor/tape.js'
-import { asStored, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
+import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
 
 const device = testDevice()
 const EPS = 1e-6
@@ -43,6 +43,25 @@ const STREAMS = [
   ['bfloat16', 'bfloat16'],
   ['bfloat16', 'float32'],
 ] as const
+
+const MIXES = FLOATS.flatMap((a) => FLOATS.flatMap((b) => FLOATS.map((c) => [a, b, c] as const)))
+
+test.each(MIXES)('rmsNorm of %s to %s with a weight of %s', async (streamDtype, dtype, weightDtype) => {
+  const [rows, cols] = [5, 72]
+  const data = asStored(normal(21, rows * cols), streamDtype)
+  const w = asStored(normal(22, cols), weightDtype)
+  const dyData = asStored(normal(23, rows * cols), dtype)
+  const x = device.tensor(data, [rows, cols], streamDtype)
+  const weight = device.tensor(w, [cols], weightDtype)
+  x.requiresGrad = weight.requiresGrad = true
+  const tape = new Tape(device)
+  const y = rmsNorm(x, weight, EPS, { dtype })
+  tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
+  const want = reference(data, w, dyData, null)
+  expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
+  expect(relativeError(await x.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[streamDtype])
+  expect(relativeError(await weight.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE.float32)
+})
 
 describe.each(STREAMS)('rmsNorm %s, stream %s', (dtype, streamDtype) => {
   test.each(SHAPES)('[%i, %i] forward and gradients', async (rows, cols) => {
