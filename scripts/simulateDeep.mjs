@@ -8,8 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
-const REPORTS = path.join(root, 'build/simt/reports') // of vitest.config.ts
-const RESULTS = path.join(root, 'build/simt/deep.json')
+const REPORTS = path.join(root, 'build/simt/deep') // of the machine
+const RESULTS = path.join(root, 'build/simt/deep.json') // of vitest
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -57,7 +57,12 @@ function test(name, { allShapes = false, ...settings }) {
     {
       cwd: root,
       stdio: 'inherit',
-      env: { ...process.env, ...Object.fromEntries(machine), LANTERN_TEST_DEEP: allShapes ? '1' : '' },
+      env: {
+        ...process.env,
+        ...Object.fromEntries(machine),
+        LANTERN_TEST_REPORTS: REPORTS,
+        LANTERN_TEST_DEEP: allShapes ? '1' : '',
+      },
     },
   )
   return { name, shown, seconds: (Date.now() - start) / 1000, status, ...outcome() }

@@ -11,8 +11,8 @@ export const ADDON = process.env.LANTERN_ADDON ?? join(root, 'build/Release/lant
 /** Folder of the PTX machine's libcuda.so.1. */
 export const MACHINE = join(root, 'build/simt')
 
-/** Folder of the reports of a whole run, one for every process. */
-export const REPORTS = join(MACHINE, 'reports')
+/** Folder of the reports of a whole run, one for every process; runs at the same time need one each. */
+export const REPORTS = process.env.LANTERN_TEST_REPORTS ?? join(MACHINE, 'reports')
 
 /** Builds the PTX machine if need be. @returns MACHINE */
 export function buildMachine(): string {

@@ -66,7 +66,7 @@ std::vector<float> floats(uint64_t seed, double from, double to) {
 std::vector<int> integers(uint64_t seed, int from, int to) {
   Random random{seed};
   std::vector<int> x(n);
-  for (int& v : x) v = from + int(random.below(uint64_t(int64_t(to) - from)));
+  for (int& v : x) v = int(from + int64_t(random.below(uint64_t(int64_t(to) - from))));
   return x;
 }
 
