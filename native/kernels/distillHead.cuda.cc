@@ -11,7 +11,8 @@ struct Side {
   int64_t hiddenDtype, weightDtype, size;
 
   Side(int64_t hidden, int64_t weight, int64_t size, const void* data)
-      : mma(hidden == kBfloat16 && weight == kBfloat16 && size % 8 == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0), hiddenDtype(hidden), weightDtype(weight), size(size) {}
+      : mma(hidden == kBfloat16 && weight == kBfloat16 && size % 8 == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0),
+        hiddenDtype(hidden), weightDtype(weight), size(size) {}
   int64_t dtype() const { return mma ? kBfloat16 : kFloat32; }  // of the gathered hidden states, and of dlogits
   int64_t tileRows() const { return mma ? kMmaRows : kFloatRows; }
   unsigned threads() const { return mma ? kMmaThreads : kFloatThreads; }
