@@ -98,7 +98,7 @@ float disturbed(float r, uint64_t key, Noise noise) {
 void addNoise(Warp& w, const Insn& i, const uint32_t (&inputs)[kLanes], Noise noise) {
   float* d = w.reg<float>(i.operand[0]);
   for (int l = 0; l < kLanes; ++l)
-    if (w.active >> l & 1) d[l] = disturbed(d[l], (uint64_t(inputs[l]) << 20) ^ w.run->options.seed ^ uint64_t(i.immediate) << 56, noise);
+    if (w.active >> l & 1) d[l] = disturbed(d[l], (uint64_t(inputs[l]) << 20) ^ w.run->options.noiseSeed ^ uint64_t(i.immediate) << 56, noise);
 }
 
 template <class F, bool kFtz, Noise kNoise>

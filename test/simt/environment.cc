@@ -148,7 +148,7 @@ Environment Environment::read() {
     e.logCalls = log == "calls";
   }
   e.report = valueOf("REPORT");
-  e.options.seed = e.seed;
+  e.options.seed = e.options.noiseSeed = e.seed;
   return e;
 }
 

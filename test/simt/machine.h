@@ -145,11 +145,12 @@ enum class Schedule { forward, reverse, random };
 
 struct Options {
   Schedule schedule = Schedule::forward;
-  uint64_t seed = 0;  // of the random schedule and of the noise
+  uint64_t seed = 0;  // of the random schedule
 
   // Numerics. All off is the plain reading of the PTX.
   bool contract = false;      // products feed sums unrounded wherever ptxas may fuse them
-  bool approxNoise = false;   // .approx results are off by up to their documented error
+  bool approxNoise = false;   // .approx results are off by up to their documented error,
+  uint64_t noiseSeed = 0;     // the same for the same operands, as long as this is the same
   bool truncateSums = false;  // tensor cores add aligned products and cut off the low bits, as the hardware does
 
   // Checks that cost time. Bounds, alignment and use after free are always on.
