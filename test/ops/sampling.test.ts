@@ -254,8 +254,8 @@ describe('edges', () => {
 test.each(FLOATS)('%s logits: penalties in rows that start anywhere', async (dtype) => {
   const [rows, vocab] = [9, 37]
   const logits = new Float32Array(rows * vocab)
-  for (let r = 0; r < rows; r++) logits.set([3.5, 3], r * vocab + 4 * r + 1)
-  const settings = Array.from({ length: rows }, (_, r) => ({ repetitionPenalty: 2, previous: [4 * r + 1] }))
+  for (let r = 0; r < rows; r++) logits.set([3.5, 3], r * vocab + (r % 3))
+  const settings = Array.from({ length: rows }, (_, r) => ({ repetitionPenalty: 2, previous: [r % 3] }))
   const { ids } = sample(device.tensor(logits, [rows, vocab], dtype), { rows: settings })
   expect(Array.from(await ids.ints())).toEqual(settings.map(({ previous }) => previous[0]! + 1))
 })

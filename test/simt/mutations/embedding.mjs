@@ -15,7 +15,7 @@ export default {
       find: '(i > 0 && sorted.ids[i - 1] == id)',
       replace: '(i > 1 && sorted.ids[i - 1] == id)',
       why: 'Off by one: shows where the smallest id occurs twice.',
-      only: 'embedding of a float32 table to float32 33 tokens',
+      only: 'embedding of a float32 table to float32 70 tokens',
     },
     {
       name: 'the gradient is overwritten',

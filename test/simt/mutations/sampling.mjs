@@ -98,11 +98,11 @@ export default {
       only: draws,
     },
     {
-      name: 'infinity is a number',
+      name: 'NaN is a number',
       find: 'bad |= !(v.raw[k][i] < INFINITY);',
-      replace: 'bad |= v.raw[k][i] != v.raw[k][i];',
-      why: 'A row with +infinity has no softmax.',
-      only: 'a row of +infinity is named',
+      replace: 'bad |= v.raw[k][i] == INFINITY;',
+      why: 'The maximum of NaN and a number is the number.',
+      only: 'a row of NaN is named',
     },
   ],
 }
