@@ -59,12 +59,9 @@ LANTERN_INLINE vint pairUp(vfloat a, vfloat b) {
   bf16 low[kLanes], high[kLanes];
   store(low, a);
   store(high, b);
-  const vint l = __builtin_convertvector(*reinterpret_cast<const vhalfu*>(low), vint);
-  return l | __builtin_convertvector(*reinterpret_cast<const vhalfu*>(high), vint) << 16;
+  return pairRows(load(low), load(high));
 #endif
 }
-// The same of values that are bfloat16 already.
-LANTERN_INLINE vint pairExact(vfloat a, vfloat b) { return asInt(b) | (asInt(a) >> 16 & 0xffff); }
 
 // 2^x for x <= 128. Round to n + r with |r| <= 1/2, a degree-6 minimax polynomial in r (1e-7 with rounding), n added to the exponent.
 // Below -126 exactly 0; NaN stays NaN.
@@ -155,7 +152,7 @@ void fillColumns(unit* block, int64_t count, int64_t headDim, F&& rowAt) {
       for (int64_t d = 0; d < headDim; d += kLanes) {
         const vfloat a = i < count ? loadPart(rowAt(i) + d, headDim - d) : vfloat{};
         const vfloat b = i + 1 < count ? loadPart(rowAt(i + 1) + d, headDim - d) : vfloat{};
-        storePart(reinterpret_cast<float*>(block + i / 2 * headDim + d), asFloat(pairExact(a, b)), headDim - d);
+        storePart(reinterpret_cast<float*>(block + i / 2 * headDim + d), asFloat(pairRows(a, b)), headDim - d);
       }
 }
 

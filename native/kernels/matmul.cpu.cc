@@ -12,11 +12,11 @@ namespace lantern::LANTERN_ISA {
 
 namespace {
 
-// Sizes of the packed path. The operand with fewer rows (of A) or columns (of B) is packed once, in blocks
-// that stay in the last-level cache, and shared by all threads. An item is a span of it times a group of the other operand: its thread packs
-// the group, k block by k block, into panels that stay in the second-level cache, and runs every shared panel past them. So the larger
-// operand is read once and packed where it is used. Products of all k blocks but the last wait in scratch memory, so y is touched once; with
-// few k blocks there is little of that, which is worth more than operands in the first-level cache.
+// Sizes of the packed path. The operand with fewer rows (of A) or columns (of B) is packed once, in blocks that stay in the last-level cache,
+// and shared by all threads. An item is a span of it times a group of the other operand: its thread packs the group, k block by k block, into
+// panels that stay in the second-level cache, and runs every shared panel past them. So the larger operand is read once and packed where it is
+// used. Products of all k blocks but the last wait in scratch memory, so y is touched once; with few k blocks there is little of that, which is
+// worth more than operands in the first-level cache.
 constexpr int64_t kBlockK = 1024;          // units
 constexpr int64_t kSharedUnits = 4 << 20;  // 16 MiB
 constexpr int64_t kGroupUnits = 64 << 10;  // 256 KiB, and as much of the next group is fetched meanwhile
@@ -81,7 +81,8 @@ struct Plan {
     const int64_t kUnits = roundUp(ceilDiv(units, ceilDiv(units, kBlockK)), kLanes);
     kBlocks = ceilDiv(units, kUnits);
     kElements = kUnits * perUnit;
-    block = roundUp(ceilDiv(shared.extent, ceilDiv(shared.extent, std::max(32 * shared.width, kSharedUnits / units))), shared.width);
+    const int64_t blocks = ceilDiv(shared.extent, std::max(32 * shared.width, kSharedUnits / units));
+    block = roundUp(ceilDiv(shared.extent, blocks), shared.width);
     span = roundUp(ceilDiv(block, ceilDiv(block, kSpan)), shared.width);
     const int64_t most = std::clamp<int64_t>(std::min(kGroupUnits / kUnits, kMostGroup) / own.width, 1, kMostGroup);
     const int64_t least = own.inner ? 1 : 4;  // narrow strips of long rows are slow to read
