@@ -49,13 +49,18 @@ LANTERN_INLINE vfloat multiplyAdd(vfloat c, vint a, vint b) {
   else return c + asFloat(a << 16) * asFloat(b << 16) + asFloat(a & ~0xffff) * asFloat(b & ~0xffff);
 #endif
 }
-// Two vectors as one of pairs: a in the low halves, b in the high ones.
+// Two vectors rounded to one of pairs: a in the low halves, b in the high ones.
 LANTERN_INLINE vint pairUp(vfloat a, vfloat b) {
+#if defined(__AVX512BF16__)
+  typedef int16_t halves __attribute__((vector_size(64)));
+  constexpr halves kPairs = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return (vint)_mm512_permutexvar_epi16((__m512i)kPairs, (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a));
+#else
   bf16 low[kLanes], high[kLanes];
   store(low, a);
   store(high, b);
-  const vint l = __builtin_convertvector(*reinterpret_cast<const vhalfu*>(low), vint);
-  return l | __builtin_convertvector(*reinterpret_cast<const vhalfu*>(high), vint) << 16;
+  return pairRows(load(low), load(high));
+#endif
 }
 
 // 2^x for x <= 128. Round to n + r with |r| <= 1/2, a degree-6 minimax polynomial in r (1e-7 with rounding), n added to the exponent.
@@ -147,7 +152,7 @@ void fillColumns(unit* block, int64_t count, int64_t headDim, F&& rowAt) {
       for (int64_t d = 0; d < headDim; d += kLanes) {
         const vfloat a = i < count ? loadPart(rowAt(i) + d, headDim - d) : vfloat{};
         const vfloat b = i + 1 < count ? loadPart(rowAt(i + 1) + d, headDim - d) : vfloat{};
-        storePart(reinterpret_cast<float*>(block + i / 2 * headDim + d), asFloat(pairUp(a, b)), headDim - d);
+        storePart(reinterpret_cast<float*>(block + i / 2 * headDim + d), asFloat(pairRows(a, b)), headDim - d);
       }
 }
 

@@ -201,7 +201,7 @@ struct Head {
         for (int64_t i = 0; i < z.lanes; i += kLanes) {
           store(rounded + i, dlogits(first + r, i));
           if (r + 1 < rows) store(rounded + z.lanes + i, dlogits(first + r + 1, i));
-          store(byRow + r / 2 * z.lanes + i, pairRows(load(rounded + i), r + 1 < rows ? load(rounded + z.lanes + i) : vfloat{}));
+          store(byRow + r / 2 * z.lanes + i, asFloat(pairRows(load(rounded + i), r + 1 < rows ? load(rounded + z.lanes + i) : vfloat{})));
         }
     }
   }

@@ -12,11 +12,11 @@ namespace lantern::LANTERN_ISA {
 
 namespace {
 
-// Sizes of the packed path, all functions of the matrix alone. The operand with fewer rows (of A) or columns (of B) is packed once, in blocks
-// that stay in the last-level cache, and shared by all threads. An item is a span of it times a group of the other operand: its thread packs
-// the group, k block by k block, into panels that stay in the second-level cache, and runs every shared panel past them. So the larger
-// operand is read once and packed where it is used. Products of all k blocks but the last wait in scratch memory, so y is touched once; with
-// few k blocks there is little of that, which is worth more than operands in the first-level cache.
+// Sizes of the packed path. The operand with fewer rows (of A) or columns (of B) is packed once, in blocks that stay in the last-level cache,
+// and shared by all threads. An item is a span of it times a group of the other operand: its thread packs the group, k block by k block, into
+// panels that stay in the second-level cache, and runs every shared panel past them. So the larger operand is read once and packed where it is
+// used. Products of all k blocks but the last wait in scratch memory, so y is touched once; with few k blocks there is little of that, which is
+// worth more than operands in the first-level cache.
 constexpr int64_t kBlockK = 1024;          // units
 constexpr int64_t kSharedUnits = 4 << 20;  // 16 MiB
 constexpr int64_t kGroupUnits = 64 << 10;  // 256 KiB, and as much of the next group is fetched meanwhile
@@ -67,23 +67,32 @@ Operand operandOf(const void* data, int64_t ld, int64_t extent, int64_t width, b
   return {static_cast<const char*>(data), sizeof(T), ld, extent, width, 0, inner, packPanels<U, T>};
 }
 
+// In how many even parts of at most `most` to cut `count` things, so that every thread has as many.
+int64_t evenParts(int64_t count, int64_t most, int64_t threads) { return std::min(count, roundUp(ceilDiv(count, most), threads)); }
+
+// Where tiles are grouped decides who computes a sum, not how: results do not depend on the number of threads.
 struct Plan {
   int64_t kBlocks, kElements;   // how many k blocks, elements of the reduction in each (the last may have fewer)
-  int64_t block, span, group;   // rows: of the shared operand packed at a time, of those in an item; of the other operand in an item
+  int64_t block, span, group;   // rows: of the shared operand packed at a time, of those in an item; at most of the other operand in an item
+  int64_t groups, ownTiles;     // of the other operand
 
-  Plan(int64_t k, int64_t perUnit, const Operand& shared, const Operand& own) {
+  Plan(int64_t k, int64_t perUnit, const Operand& shared, const Operand& own, int64_t threads) {
     const int64_t units = std::max<int64_t>(1, ceilDiv(k, perUnit));
     const int64_t kUnits = roundUp(ceilDiv(units, ceilDiv(units, kBlockK)), kLanes);
     kBlocks = ceilDiv(units, kUnits);
     kElements = kUnits * perUnit;
-    const int64_t most = std::max(32 * shared.width, kSharedUnits / units), blocks = ceilDiv(shared.extent, most);
+    const int64_t blocks = ceilDiv(shared.extent, std::max(32 * shared.width, kSharedUnits / units));
     block = roundUp(ceilDiv(shared.extent, blocks), shared.width);
     span = roundUp(ceilDiv(block, ceilDiv(block, kSpan)), shared.width);
-    group = std::clamp<int64_t>(std::min(kGroupUnits / kUnits, kMostGroup) / own.width, 1, kMostGroup) * own.width;
-    constexpr int64_t kFewItems = 16;  // a small output is cut finer, so that there is work for every thread
-    const int64_t least = own.inner ? own.width : 4 * own.width;  // narrow strips of long rows are slow to read
-    while (ceilDiv(block, span) * ceilDiv(own.extent, group) < kFewItems && group > least) group -= own.width;
+    const int64_t most = std::clamp<int64_t>(std::min(kGroupUnits / kUnits, kMostGroup) / own.width, 1, kMostGroup);
+    const int64_t least = own.inner ? 1 : 4;  // narrow strips of long rows are slow to read
+    constexpr int64_t kFewItems = 16;         // a small output is cut finer, so that there is work for every thread
+    ownTiles = ceilDiv(own.extent, own.width);
+    const int64_t few = ceilDiv(ownTiles, ceilDiv(kFewItems, ceilDiv(block, span)));
+    groups = evenParts(ownTiles, std::min(most, std::max(few, least)), threads);
+    group = ceilDiv(ownTiles, groups) * own.width;
   }
+  int64_t groupFirst(const Operand& own, int64_t i) const { return std::min(own.extent, i * ownTiles / groups * own.width); }
 };
 
 // y[kTileRows][kTileCols] = A panel * B panel + before + residual, the last two where they are not null. before is a tile as well.
@@ -128,8 +137,7 @@ struct Packed {
       const int64_t k0 = kb * plan.kElements, units = unitsOf<U>(elements(kb));
       own.pack(own, scratch, ownFirst, ownFirst + ownCount, k0, elements(kb));
       const bool last = kb + 1 == plan.kBlocks;
-      const int64_t nextFirst = ownFirst + plan.group;
-      Prefetcher next = last ? own.block(nextFirst, std::min(plan.group, own.extent - nextFirst), 0, elements(0))
+      Prefetcher next = last ? own.block(ownEnd, std::min(plan.group, own.extent - ownEnd), 0, elements(0))
                              : own.block(ownFirst, ownCount, k0 + plan.kElements, elements(kb + 1));
       const int64_t lines = ceilDiv(next.lines(), sharedTiles * ownTiles);
       for (int64_t s = 0; s < sharedTiles; ++s)
@@ -173,27 +181,26 @@ template <class U, class Y>
 Status matmulPacked(const MatmulParams& p, Context& c, Operand& a, Operand& b) {
   const bool sharesA = p.m <= p.n;
   Operand &shared = sharesA ? a : b, &own = sharesA ? b : a;
-  const Plan plan(p.k, kUnit<U>, shared, own);
+  const Plan plan(p.k, kUnit<U>, shared, own, c.pool.threads());
   for (Operand* o : {&a, &b}) o->panel = panelUnits(unitsOf<U>(plan.kElements), o->width);
   unit* panels = static_cast<unit*>(c.workspace.shared(size_t(plan.kBlocks * (plan.block / shared.width) * shared.panel) * sizeof(unit)));
   if (!panels) return Status::error(Code::outOfMemory, "matmul: no memory for packing; use smaller batches");
   std::atomic<bool> failed{false};
   const Packed<U, Y> packed{p, shared, own, sharesA, plan, panels};
-  const int64_t groups = ceilDiv(own.extent, plan.group);
   for (int64_t block = 0; block < shared.extent; block += plan.block) {
     const int64_t count = std::min(plan.block, shared.extent - block);
     constexpr int64_t kPackRows = 128;
-    const int64_t rows = roundUp(kPackRows, shared.width), parts = ceilDiv(count, rows);
+    const int64_t panelCount = ceilDiv(count, shared.width), parts = evenParts(panelCount, ceilDiv(kPackRows, shared.width), c.pool.threads());
     c.pool.parallel(parts * plan.kBlocks, [&](int64_t item, int) {
-      const int64_t first = item % parts * rows, kb = item / parts;
-      shared.pack(shared, packed.panelAt(first / shared.width, kb), block + first, block + std::min(count, first + rows), kb * plan.kElements,
-                  packed.elements(kb));
+      const int64_t part = item % parts, kb = item / parts, first = part * panelCount / parts, end = (part + 1) * panelCount / parts;
+      shared.pack(shared, packed.panelAt(first, kb), block + first * shared.width, block + std::min(count, end * shared.width),
+                  kb * plan.kElements, packed.elements(kb));
     });
-    c.pool.parallel(ceilDiv(count, plan.span) * groups, [&](int64_t item, int thread) {
+    c.pool.parallel(ceilDiv(count, plan.span) * plan.groups, [&](int64_t item, int thread) {
       unit* scratch = static_cast<unit*>(c.workspace.local(thread, size_t(packed.scratchUnits()) * sizeof(unit)));
       if (!scratch) return failed.store(true);
-      const int64_t first = item / groups * plan.span, ownFirst = item % groups * plan.group;
-      packed.item(block, first, std::min(plan.span, count - first), ownFirst, std::min(plan.group, own.extent - ownFirst), scratch);
+      const int64_t first = item / plan.groups * plan.span, group = item % plan.groups, ownFirst = plan.groupFirst(own, group);
+      packed.item(block, first, std::min(plan.span, count - first), ownFirst, plan.groupFirst(own, group + 1) - ownFirst, scratch);
     });
   }
   return failed ? Status::error(Code::outOfMemory, "matmul: no memory for packing; use fewer threads") : Status::fine();

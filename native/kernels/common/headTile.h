@@ -159,10 +159,6 @@ LANTERN_INLINE float pairUnit(bf16 low, bf16 high) {
   memcpy(&f, &u, 4);
   return f;
 }
-// Unit vectors of two bfloat16 rows, the first in the low halves.
-LANTERN_INLINE vfloat pairRows(vfloat low, vfloat high) {  // values whose low 16 bits are 0
-  return asFloat(vint(reinterpret_cast<vint>(high) | ((reinterpret_cast<vint>(low) >> 16) & 0xffff)));
-}
 
 template <bool kPair>
 constexpr int64_t units(int64_t n) {
@@ -197,7 +193,7 @@ void packColumns(float* out, const T* x, int64_t dim, const int32_t* rows, int64
           return i < n && column < dim ? loadPart(x + int64_t(rows[i]) * dim + column, dim - column) : vfloat{};
         };
         float* p = out + (j * ku + k) * kAddColumns + v * kLanes;
-        store(p, kPair ? pairRows(row(2 * k), row(2 * k + 1)) : row(k));
+        store(p, kPair ? asFloat(pairRows(row(2 * k), row(2 * k + 1))) : row(k));
       }
 }
 
@@ -224,7 +220,7 @@ void packRows(float* out, const W* w, int64_t dim, int64_t rows, int64_t columns
 #endif
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v)
-      store(out + v * kLanes, kPair ? pairRows(part(w, v), r + 1 < rows ? part(w + dim, v) : vfloat{}) : part(w, v));
+      store(out + v * kLanes, kPair ? asFloat(pairRows(part(w, v), r + 1 < rows ? part(w + dim, v) : vfloat{})) : part(w, v));
   }
 }
 

@@ -125,10 +125,7 @@ template <class U, class T>
 LANTERN_INLINE vint unitsOfRows(const T* p, int64_t ld, int64_t n, bool odd) {
   if constexpr (sizeof(U) == 4) return asInt(loadPart(p, n));
   else {
-    if (n < kLanes || !odd) {  // widened bf16 sit in the upper halves: even k moves down, odd k stays
-      const vint high = odd ? asInt(loadPart(p + ld, n)) : vint{};
-      return ((asInt(loadPart(p, n)) >> 16) & 0xffff) | high;
-    }
+    if (n < kLanes || !odd) return pairRows(loadPart(p, n), odd ? loadPart(p + ld, n) : vfloat{});
     const auto wide = [](const T* from) { return __builtin_convertvector(*reinterpret_cast<const vhalfu*>(from), vint); };
     return wide(p) | wide(p + ld) << 16;
   }

@@ -127,6 +127,8 @@ LANTERN_INLINE void storePart(T* p, vfloat v, int64_t n) {
 // ---- what has no operator
 LANTERN_INLINE vfloat asFloat(vint v) { return reinterpret_cast<vfloat>(v); }
 LANTERN_INLINE vint asInt(vfloat v) { return reinterpret_cast<vint>(v); }
+// Units of two rows that hold bfloat16 values, the first in the low halves.
+LANTERN_INLINE vint pairRows(vfloat low, vfloat high) { return asInt(high) | ((asInt(low) >> 16) & 0xffff); }
 LANTERN_INLINE vfloat select(vint mask, vfloat a, vfloat b) { return mask ? a : b; }
 LANTERN_INLINE vint select(vint mask, vint a, vint b) { return mask ? a : b; }
 LANTERN_INLINE vint toInts(vfloat integer) { return __builtin_convertvector(integer, vint); }
