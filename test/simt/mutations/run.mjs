@@ -8,8 +8,10 @@
 //
 // A family is a file beside this one: a module (native/kernels/<module>.cu), the tests that execute it, and its mutations. Each is compiled to
 // PTX, which the PTX machine then runs instead of what is embedded in the addon. First the same tests must pass on the module as it is.
-// The last line is the sum: N passed, N failed. A bug that no test notices is a failure, and so is one that can no longer be put in.
-import { spawn } from 'node:child_process'
+// Noticed means that a test failed or the machine found something; tests that end otherwise (killed, say) have not noticed anything.
+// The last line is the sum: N passed, N failed. A bug that no test notices is a failure, and so is one that can no longer be put in, and a
+// module that has fewer than five.
+import { execFileSync, spawn } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -38,6 +40,7 @@ const here = path.dirname(fileURLToPath(import.meta.url))
 const root = path.resolve(here, '../../..')
 const simt = path.join(root, 'build/simt')
 const MINUTES = 60_000
+const FEWEST = 5 // mutations of a module
 
 const { values: options, positionals: wanted } = parseArgs({
   options: {
@@ -143,11 +146,20 @@ class Workshop {
         LANTERN_SIMT_BUDGET: String(2 ** 26), // an endless loop ends
       },
     )
-    if (!existsSync(report)) return { passed: 0, failed: status === null ? ['no end'] : [], output, status }
+    if (!existsSync(report)) return { passed: 0, failed: [], output, status }
     const { testResults, numPassedTests } = JSON.parse(readFileSync(report, 'utf8'))
     const assertions = testResults.flatMap((file) => file.assertionResults)
     const failed = assertions.filter((a) => a.status === 'failed').flatMap((a) => a.failureMessages)
     return { passed: numPassedTests, failed, output, status }
+  }
+}
+
+/** What git says of the sources, or nothing. @param {string[]} args */
+function git(...args) {
+  try {
+    return execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  } catch {
+    return ''
   }
 }
 
@@ -162,10 +174,11 @@ function mutate(text, file, { find, replace }) {
 }
 
 /** How a bug was noticed: what the machine said first, else what the test said. */
-function noticed({ failed, output }) {
+function noticed({ failed, output, status }) {
   const machine = /^simt: (.*)$/m.exec(output)?.[1]
   if (machine) return `machine: ${machine}`
-  return `numbers: ${(failed[0] ?? 'the process died').split('\n')[0].replace(/^\w*Error: /, '')}`
+  if (failed.length > 0) return `numbers: ${failed[0].split('\n')[0].replace(/^\w*Error: /, '')}`
+  throw new Error(`the tests ended (${status}) before one had failed:\n${output.slice(-2000)}`)
 }
 
 /** @param {string} name @param {Family} family */
@@ -208,6 +221,14 @@ async function eachOf(items, work) {
 }
 
 const all = await families()
+if (wanted.length === 0)
+  for (const file of readdirSync(path.join(root, 'native/kernels')).filter((file) => file.endsWith('.cu'))) {
+    const module = path.basename(file, '.cu')
+    const count = all.reduce((sum, [, family]) => sum + (family.module === module ? family.mutations.length : 0), 0)
+    if (count >= FEWEST) continue
+    console.log(`${module}: ${count} mutations, fewer than ${FEWEST}`)
+    process.exitCode = 1
+  }
 for (const [name, family] of all)
   for (const m of family.mutations)
     try {
@@ -274,9 +295,11 @@ for (const [name] of chosen) {
   const by = of.filter((r) => r.killed)
   console.log(`  ${name.padEnd(18)} ${by.length} of ${of.length} (${by.filter((r) => r.machine).length})`)
 }
+const commit =
+  git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', 'native', 'lib', 'test') ? ' with changes' : '')
 const rate = ((100 * killed.length) / results.length).toFixed(1)
 console.log(
-  `${rate} % killed, ${killed.filter((r) => r.machine).length} of them by findings, in ${Math.round((Date.now() - begun) / 1000)} s`,
+  `${rate} % killed, ${killed.filter((r) => r.machine).length} of them by findings, in ${Math.round((Date.now() - begun) / 1000)} s, at ${commit || 'no commit'}`,
 )
 console.log(`${killed.length} passed, ${results.length - killed.length} failed`)
 if (killed.length < results.length || results.length === 0) process.exitCode = 1
