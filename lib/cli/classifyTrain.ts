@@ -4,10 +4,11 @@ import { classification } from '../distill/objectives.js'
 import { LEVELS, levelSample } from '../distill/samples.js'
 import { openFolder } from '../models/folder.js'
 import { checkSettings, defineCommand } from './command.js'
+import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
 import { dtypeOf, runSettings, trainingSettings } from './settings.js'
-import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
+import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult } from './training.js'
 
 const schema = runSettings.extend({
   classifierHidden: z
@@ -40,7 +41,7 @@ export function classifyTrainCommand(program: Command): void {
 export async function classifyTrain(input: ClassifyTrainSettings, context: TrainingContext): Promise<TrainingResult> {
   const settings = checkSettings('classify-train', schema, input)
   const { precision, seed } = settings.training
-  return withDevice(context, async (device) => {
+  return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(precision, device)
     const folder = await openFolder(device, settings.model)
     folder.verify() // only the new head may be missing, and nothing else is to be filled in

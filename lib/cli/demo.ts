@@ -9,8 +9,9 @@ import type { DivergenceKind } from '../ops/divergence.js'
 import { Device } from '../tensor/device.js'
 import type { TrainListener } from '../train/trainer.js'
 import { classifyTrain } from './classifyTrain.js'
-import { checkSettings, defineCommand, type Print } from './command.js'
+import { checkSettings, defineCommand } from './command.js'
 import { makeData } from './data.js'
+import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { distill } from './distill.js'
 import { type ExplainerScores, evaluate } from './eval.js'
 import { type ExplainedFit, rateAndExplain } from './fit.js'
@@ -30,6 +31,7 @@ const schema = z.object({
   studentSteps: z.int().min(1).default(120).describe('optimiser steps of each student'),
   classifierSteps: z.int().min(1).default(200).describe('optimiser steps of the classifier'),
   scored: z.int().min(1).default(30).describe('held-out pairs that every model explains'),
+  device: deviceSetting,
 })
 
 /** Settings of `lantern demo`. */
@@ -65,14 +67,17 @@ interface Scored {
 }
 
 /** Runs the whole of it and writes report.html. @throws LanternError of any of its parts */
-export async function demo(input: DemoSettings, context: { print: Print; signal?: AbortSignal }): Promise<void> {
+export async function demo(input: DemoSettings, context: CommandContext): Promise<void> {
   const settings = checkSettings('demo', schema, input)
+  await withDevice(settings, context, (device) => demoOn(device, settings, context))
+}
+
+async function demoOn(device: Device, settings: z.output<typeof schema>, context: CommandContext): Promise<void> {
   const { out, seed } = settings
   const started = Date.now()
   const print = (line: string) => context.print(line)
   const heading = (text: string) => print(`\n▸ ${text}  [${Math.round((Date.now() - started) / 1000)} s]`)
   await rm(out, { recursive: true, force: true })
-  const device = Device.open()
   const curves = new Curves()
   const shared: TrainingContext = { print, signal: context.signal, device }
   const data = join(out, 'data')
@@ -165,7 +170,6 @@ export async function demo(input: DemoSettings, context: { print: Print; signal?
     await renderReport(await reportOf({ scored, curves, rated, best, fit, pair, settings, seconds, device })),
   )
   heading(`Done; open ${report}`)
-  await device.close()
 }
 
 /** Loss curves by run. */

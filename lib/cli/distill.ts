@@ -5,10 +5,11 @@ import { explanationSample } from '../distill/samples.js'
 import { TokenizerError } from '../errors.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
+import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
 import { distillSettings, dtypeOf, folder, runSettings, trainingSettings } from './settings.js'
-import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
+import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult } from './training.js'
 
 const schema = runSettings.extend({
   teacher: folder('model to learn from: frozen, with the same tokenizer'),
@@ -48,7 +49,7 @@ ${exampleConfig.replace(/^/gm, '  ').trimEnd()}`,
  */
 export async function distill(input: DistillSettings, context: TrainingContext): Promise<TrainingResult> {
   const settings = checkSettings('distill', schema, input)
-  return withDevice(context, async (device) => {
+  return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(settings.training.precision, device)
     using teacher = await openModel(device, settings.teacher, 'decode', { activations: dtype })
     using student = await openModel(device, settings.model, 'decode', {

@@ -3,10 +3,11 @@ import { freemem, totalmem } from 'node:os'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { AddonError, DeviceError } from '../errors.js'
-import { Device, type DeviceInfo } from '../tensor/device.js'
+import { Device, type DeviceInfo, type DeviceKind } from '../tensor/device.js'
 import type { CudaInfo } from '../tensor/native.js'
 import type { FloatDType } from '../tensor/tensor.js'
 import { defineCommand, type Print } from './command.js'
+import { deviceSetting, withDevice } from './device.js'
 import { measurePeak, productSeconds } from './peak.js'
 import { version } from './version.js'
 
@@ -17,7 +18,7 @@ export interface DoctorReport {
   platform: string
   /** Null when the addon does not load. */
   addon: DeviceInfo | null
-  /** What `Device.open()` takes, and why; null when it fails. */
+  /** The device that opens, and why it; null when none does. */
   device: { kind: 'cpu' | 'cuda'; name: string; why: string } | null
   threads: number | null
   /** Bytes; `limit` is what the process may take where that is less than all. */
@@ -33,13 +34,16 @@ export function doctorCommand(program: Command): void {
   defineCommand(program, {
     name: 'doctor',
     description: 'tell what this machine offers, what is used of it and why, and what to do if something is off',
-    schema: z.object({ quick: z.boolean().default(false).describe('measure nothing') }),
-    run: async ({ quick }) => ((await doctor(console.log, { quick })).addon === null ? 1 : 0),
+    schema: z.object({ quick: z.boolean().default(false).describe('measure nothing'), device: deviceSetting }),
+    run: async (settings) => ((await doctor(console.log, settings)).addon === null ? 1 : 0),
   })
 }
 
 /** Examines the machine; takes about a second, unless `quick`: then nothing is measured. */
-export async function doctor(print: Print, { quick = false } = {}): Promise<DoctorReport> {
+export async function doctor(
+  print: Print,
+  { quick = false, device: kind = 'auto' }: { quick?: boolean; device?: DeviceKind } = {},
+): Promise<DoctorReport> {
   const report: DoctorReport = {
     version,
     node: process.version,
@@ -53,21 +57,12 @@ export async function doctor(print: Print, { quick = false } = {}): Promise<Doct
   }
   try {
     report.addon = Device.describe()
-    const device = Device.open()
-    report.device = { kind: device.kind, name: device.name, why: whyChosen(device, report.addon) }
-    report.threads = device.threads
-    try {
-      if (!quick)
-        report.measured = {
-          matrixPeak: {
-            float32: await measurePeak(device, 'float32'),
-            bfloat16: await measurePeak(device, 'bfloat16'),
-          },
-          readBandwidth: await measureReadBandwidth(device),
-        }
-    } finally {
-      await device.close()
-    }
+    const { cuda } = report.addon
+    await withDevice({ device: kind }, {}, async (device) => {
+      report.device = { kind: device.kind, name: device.name, why: whyChosen(device, kind, cuda) }
+      report.threads = device.threads
+      if (!quick) report.measured = await measure(device)
+    })
   } catch (error) {
     if (!(error instanceof AddonError || error instanceof DeviceError)) throw error
     report.advice.push(error.message)
@@ -77,7 +72,13 @@ export async function doctor(print: Print, { quick = false } = {}): Promise<Doct
   return report
 }
 
-function whyChosen(device: Device, { cuda }: DeviceInfo): string {
+const measure = async (device: Device): Promise<DoctorReport['measured']> => ({
+  matrixPeak: { float32: await measurePeak(device, 'float32'), bfloat16: await measurePeak(device, 'bfloat16') },
+  readBandwidth: await measureReadBandwidth(device),
+})
+
+function whyChosen(device: Device, kind: DeviceKind, cuda: CudaInfo): string {
+  if (kind !== 'auto') return `--device is ${kind}`
   if (process.env.LANTERN_DEVICE && process.env.LANTERN_DEVICE !== 'auto')
     return `LANTERN_DEVICE is ${process.env.LANTERN_DEVICE}`
   if (device.kind === 'cpu') return 'there is no GPU to use'

@@ -16,11 +16,11 @@ import type { Device } from '../tensor/device.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { fitSamples, microBatches, type Sample, weightOf } from '../train/batches.js'
 import { checkSettings, defineCommand } from './command.js'
+import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
 import { classificationLines, explainerLines } from './scores.js'
 import { file, folder } from './settings.js'
-import { type CommandContext, withDevice } from './training.js'
 
 const schema = z.object({
   model: folder('explainer to score').optional(),
@@ -32,6 +32,7 @@ const schema = z.object({
   microBatchTokens: z.int().min(1).default(8192).describe('tokens computed at once for the loss'),
   seed: z.int().default(0).describe('seed of the bootstrap intervals'),
   json: file('write all scores and generated texts there').optional(),
+  device: deviceSetting,
 })
 
 /** Settings of `lantern eval`. */
@@ -92,7 +93,7 @@ export async function evaluate(input: EvalSettings, context: CommandContext): Pr
   const settings = checkSettings('eval', schema, input)
   if (!settings.model && !settings.classifier)
     throw new ArgumentError('eval: there is nothing to score; give --model FOLDER, --classifier FOLDER or both')
-  return withDevice(context, async (device) => {
+  return withDevice(settings, context, async (device) => {
     const pairs: PairSample[] = []
     for await (const pair of readDataset(settings.data)) {
       if (pairs.push(pair) === settings.limit) break

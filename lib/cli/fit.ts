@@ -6,9 +6,9 @@ import { LEVELS } from '../distill/samples.js'
 import { ArgumentError, InputError } from '../errors.js'
 import { type FitResult, FitService } from '../serve/fitService.js'
 import { checkSettings, defineCommand } from './command.js'
+import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { file, folder } from './settings.js'
-import { type CommandContext, withDevice } from './training.js'
 
 const schema = z.object({
   job: file('job post: JobPosting JSON-LD, our own JSON, HTML or text; - is the standard input'),
@@ -16,6 +16,7 @@ const schema = z.object({
   classifier: folder('model that rates'),
   explainer: folder('model that explains'),
   maxTokens: z.int().min(1).default(320).describe('most tokens of the explanation'),
+  device: deviceSetting,
 })
 
 /** Settings of `lantern fit`. */
@@ -47,12 +48,13 @@ export function fitCommand(program: Command): void {
  * @throws LanternError for files that cannot be read or understood, and for models that do not fit
  */
 export async function rateAndExplain(input: FitSettings, context: CommandContext): Promise<ExplainedFit> {
-  const { job, profile, classifier, explainer, maxTokens } = checkSettings('fit', schema, input)
+  const settings = checkSettings('fit', schema, input)
+  const { job, profile, classifier, explainer, maxTokens } = settings
   if (job === '-' && profile === '-')
     throw new ArgumentError('fit: job and profile cannot both be the standard input; give a file for one of them')
   const [jobText, profileText] = [await readInput('job post', job), await readInput('profile', profile)]
   const { print, signal } = context
-  return withDevice(context, async (device) => {
+  return withDevice(settings, context, async (device) => {
     const service = await FitService.open({ device, classifier, explainer })
     try {
       const rated = await service.fit(jobText, profileText)

@@ -4,10 +4,10 @@ import { ArgumentError } from '../errors.js'
 import { Engine } from '../generate/engine.js'
 import { encodeChat } from '../text/chat.js'
 import { checkSettings, defineCommand, type Print } from './command.js'
+import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
 import { folder } from './settings.js'
-import { type CommandContext, withDevice } from './training.js'
 
 const schema = z.object({
   model: folder('model to generate with'),
@@ -19,6 +19,7 @@ const schema = z.object({
   topP: z.number().gt(0).max(1).default(1).describe('keep the most likely tokens that together have this probability'),
   repetitionPenalty: z.number().min(0.001).max(1000).default(1).describe('divides the logits of tokens already seen'),
   seed: z.int().default(0).describe('seed of the draws'),
+  device: deviceSetting,
 })
 
 /** Settings of `lantern generate`. */
@@ -55,10 +56,10 @@ export function generateCommand(program: Command): void {
  * @throws LanternError for settings, models or prompts that do not fit
  */
 export async function generate(input: GenerateSettings, context: CommandContext): Promise<GenerateResult> {
-  const { model: path, prompt, chat, ...sampling } = checkSettings('generate', schema, input)
+  const { model: path, prompt, chat, device: kind, ...sampling } = checkSettings('generate', schema, input)
   if ((prompt === undefined) === (chat === undefined))
     throw new ArgumentError('generate: give either a prompt or a chat message: --prompt TEXT or --chat TEXT')
-  return withDevice(context, async (device) => {
+  return withDevice({ device: kind }, context, async (device) => {
     using opened = await openModel(device, path, 'decode')
     const { model, tokenizer } = opened
     const ids =

@@ -22,7 +22,8 @@ const program = new Command('lantern')
     'after',
     `
 Exit codes: 0 done, 1 an error, 130 interrupted (training has saved a checkpoint; go on with --resume).
-Environment: LANTERN_THREADS and LANTERN_CPU choose threads and instruction set; LANTERN_DEBUG=1 shows where an error came from.`,
+Environment: LANTERN_DEVICE is the device where --device names none, LANTERN_THREADS and LANTERN_CPU choose threads and instruction set;
+LANTERN_DEBUG=1 shows where an error came from.`,
   )
 dataCommand(program)
 pretrainCommand(program)

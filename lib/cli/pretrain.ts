@@ -1,13 +1,14 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
+import { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
 import { writeFileAtomic } from '../files.js'
 import { type CorpusDocument, corpusDocuments, listDocuments, tokenizerPhrases, tokenizerTexts } from '../fit/corpus.js'
 import { type GeneratedPair, generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/config.js'
 import { createModel, loadModel } from '../models/registry.js'
-import { Device } from '../tensor/device.js'
+import type { Device } from '../tensor/device.js'
 import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../text/bpeTrainer.js'
 import { encodeChatSample } from '../text/chat.js'
 import { Tokenizer } from '../text/tokenizer.js'
@@ -16,64 +17,53 @@ import { fitSamples, type Sample } from '../train/batches.js'
 import { Optimiser } from '../train/optimiser.js'
 import { runTraining } from '../train/run.js'
 import { Trainer } from '../train/trainer.js'
+import { defineCommand } from './command.js'
+import { deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { measurePeak } from './peak.js'
 import { printer } from './progress.js'
+import { folder } from './settings.js'
 
-interface PretrainOptions {
-  out: string
-  seed: number
-  pairs: number
-  epochs: number
-  batch: number
-  learningRate: number
-  vocab: number
-  hidden: number
-  layers: number
-  heads: number
-  kvHeads: number
-  intermediate: number
-  tokenizer?: string
-  from?: string
-  corpus: 'lists' | 'all'
-  resume: boolean
-}
+const schema = z.object({
+  out: folder('run folder: gets tokenizer/, model/, checkpoints/ and metrics.jsonl'),
+  seed: z.int().default(1).describe('seed of corpus, weights and order'),
+  pairs: z.int().min(1).default(6000).describe('generated pairs of post and profile that the corpus is made from'),
+  epochs: z.int().min(1).default(2).describe('passes over the corpus'),
+  batch: z.int().min(1).default(24).describe('documents an optimiser step'),
+  learningRate: z.number().positive().max(1).default(1.5e-3).describe('highest learning rate'),
+  vocab: z.int().min(1).default(4096).describe('size of the vocabulary'),
+  hidden: z.int().min(1).default(256).describe('hidden size'),
+  layers: z.int().min(1).default(6).describe('layers'),
+  heads: z.int().min(1).default(4).describe('query heads'),
+  kvHeads: z.int().min(1).default(2).describe('key and value heads'),
+  intermediate: z.int().min(1).default(768).describe('size of the SwiGLU layer'),
+  tokenizer: folder('take the tokenizer of this model folder instead of training one').optional(),
+  corpus: z
+    .enum(['lists', 'all'])
+    .default('all')
+    .describe('lists: only lists to repeat and to look things up in; all: the whole corpus'),
+  from: folder('go on from this model, with its shape and tokenizer, instead of fresh weights').optional(),
+  resume: z.boolean().default(false).describe('go on from the newest checkpoint'),
+  device: deviceSetting,
+})
 
-const number = (text: string) => Number(text)
+type PretrainSettings = z.output<typeof schema>
 
 /** `lantern pretrain`: makes a small base model from nothing, as those in assets/ were made. */
 export function pretrainCommand(program: Command): void {
-  program
-    .command('pretrain')
-    .description('make a small base model from nothing: tokenizer, corpus, weights (as those in assets/ were made)')
-    .requiredOption('--out <folder>', 'run folder; the model lands in <folder>/model')
-    .option('--seed <n>', 'seed of corpus, weights and order', number, 1)
-    .option('--pairs <n>', 'generated pairs of post and profile that the corpus is made from', number, 6000)
-    .option('--epochs <n>', 'passes over the corpus', number, 2)
-    .option('--batch <n>', 'documents an optimiser step', number, 24)
-    .option('--learning-rate <x>', 'highest learning rate', number, 1.5e-3)
-    .option('--vocab <n>', 'size of the vocabulary', number, 4096)
-    .option('--hidden <n>', 'hidden size', number, 256)
-    .option('--layers <n>', 'layers', number, 6)
-    .option('--heads <n>', 'query heads', number, 4)
-    .option('--kv-heads <n>', 'key and value heads', number, 2)
-    .option('--intermediate <n>', 'size of the SwiGLU layer', number, 768)
-    .option('--tokenizer <folder>', 'take the tokenizer of this model folder instead of training one')
-    .addOption(
-      new Option('--corpus <kind>', 'lists: only lists to repeat and to look things up in; all: the whole corpus')
-        .choices(['lists', 'all'])
-        .default('all'),
-    )
-    .option('--from <folder>', 'go on from this model, with its shape and tokenizer, instead of fresh weights')
-    .option('--resume', 'go on from the newest checkpoint', false)
-    .action(pretrain)
+  defineCommand(program, {
+    name: 'pretrain',
+    description: 'make a small base model from nothing: tokenizer, corpus, weights (as those in assets/ were made)',
+    schema,
+    run: (settings) => withDevice(settings, {}, (device) => pretrain(device, settings)),
+  })
 }
 
-async function pretrain(o: PretrainOptions): Promise<void> {
+/** @returns the exit code */
+async function pretrain(device: Device, o: PretrainSettings): Promise<number> {
   const started = Date.now()
   const tokenizerFolder = o.from ?? o.tokenizer
   const signal = interruptible()
-  const device = Device.open()
   const pairs = [...generatePairs({ seed: `pretrain/${o.seed}`, count: o.pairs })]
   const documents = pairs.flatMap(o.corpus === 'lists' ? listDocuments : corpusDocuments)
   console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
@@ -120,7 +110,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   })
   if (end === 'interrupted') {
     console.log('interrupted; go on with --resume')
-    return device.close()
+    return 130
   }
   const { loss } = await trainer.evaluate(held)
   const provenance = {
@@ -137,7 +127,7 @@ async function pretrain(o: PretrainOptions): Promise<void> {
   }
   await writeFileAtomic(join(o.out, 'model', 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
   console.log(end, provenance)
-  await device.close()
+  return 0
 }
 
 /** How the model that this one went on from was made. */
@@ -177,7 +167,7 @@ function encodeDocument(tokenizer: Tokenizer, document: CorpusDocument): Sample 
   return { ids, labels }
 }
 
-function modelConfig(o: PretrainOptions, tokenizer: Tokenizer): DecoderConfig {
+function modelConfig(o: PretrainSettings, tokenizer: Tokenizer): DecoderConfig {
   return {
     modelType: 'qwen2',
     hiddenSize: o.hidden,

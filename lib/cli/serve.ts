@@ -5,9 +5,9 @@ import { LanternError } from '../errors.js'
 import { FitService } from '../serve/fitService.js'
 import { createServer } from '../serve/server.js'
 import { checkSettings, defineCommand } from './command.js'
+import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { folder } from './settings.js'
-import { type CommandContext, withDevice } from './training.js'
 
 const schema = z.object({
   classifier: folder('model that rates'),
@@ -18,6 +18,7 @@ const schema = z.object({
   maxQueue: z.int().min(1).default(64).describe('requests taken at once; more are told to try again later'),
   maxSequences: z.int().min(1).default(32).describe('explanations written together'),
   cacheTokens: z.int().min(16).default(32768).describe('tokens that the KV cache holds'),
+  device: deviceSetting,
 })
 
 /** Settings of `lantern serve`. */
@@ -42,12 +43,9 @@ export function serveCommand(program: Command): void {
  * @throws LanternError for models that do not fit; ERR_LISTEN when the address cannot be listened at
  */
 export async function serve(input: ServeSettings, context: CommandContext): Promise<void> {
-  const { classifier, explainer, host, port, maxTokens, maxQueue, maxSequences, cacheTokens } = checkSettings(
-    'serve',
-    schema,
-    input,
-  )
-  await withDevice(context, async (device) => {
+  const settings = checkSettings('serve', schema, input)
+  const { classifier, explainer, host, port, maxTokens, maxQueue, maxSequences, cacheTokens } = settings
+  await withDevice(settings, context, async (device) => {
     const service = await FitService.open({ device, classifier, explainer, maxSequences, cacheTokens })
     try {
       const server = createServer(service, { maxTokens, maxQueue })

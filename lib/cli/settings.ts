@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { DIVERGENCES } from '../ops/divergence.js'
 import type { Device } from '../tensor/device.js'
 import type { FloatDType } from '../tensor/tensor.js'
+import { deviceSetting } from './device.js'
 
 /** A setting that names a folder. */
 export const folder = (help: string) => z.string().min(1).meta({ description: help, argument: 'folder' })
@@ -47,7 +48,7 @@ export const trainingSettings = z.object({
   precision: z
     .enum(['auto', 'float32', 'bfloat16'])
     .default('auto')
-    .describe('storage of weights and activations while training; auto: what the processor multiplies fastest'),
+    .describe('storage of weights and activations while training; auto: what the device multiplies fastest'),
   recompute: z
     .boolean()
     .default(false)
@@ -81,4 +82,5 @@ export const runSettings = z.object({
   out: folder('run folder: gets model/, checkpoints/ and metrics.jsonl'),
   resume: z.boolean().default(false).describe('go on from the newest checkpoint in the run folder'),
   printEvery: z.int().min(1).default(1).describe('steps between two lines of progress'),
+  device: deviceSetting,
 })

@@ -3,10 +3,11 @@ import type { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
 import { checkSettings, defineCommand } from './command.js'
+import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
 import { dtypeOf, runSettings, trainingSettings } from './settings.js'
-import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult, withDevice } from './training.js'
+import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult } from './training.js'
 
 const schema = runSettings.extend({ training: trainingSettings.prefault({}) })
 
@@ -31,7 +32,7 @@ export function trainCommand(program: Command): void {
  */
 export async function train(input: TrainSettings, context: TrainingContext): Promise<TrainingResult> {
   const settings = checkSettings('train', schema, input)
-  return withDevice(context, async (device) => {
+  return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(settings.training.precision, device)
     using opened = await openModel(device, settings.model, 'decode', {
       trainable: true,

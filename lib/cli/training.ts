@@ -4,25 +4,17 @@ import type { z } from 'zod'
 import { writeFileAtomic } from '../files.js'
 import { type PairSample, readDataset } from '../fit/dataset.js'
 import type { Qwen2 } from '../models/qwen2.js'
-import { Device } from '../tensor/device.js'
+import type { Device } from '../tensor/device.js'
 import { fitSamples, type Sample } from '../train/batches.js'
 import { Optimiser } from '../train/optimiser.js'
 import { runTraining } from '../train/run.js'
 import { type Objective, type TrainEnd, Trainer, type TrainListener, type TrainOptions } from '../train/trainer.js'
 import type { Print } from './command.js'
+import type { CommandContext } from './device.js'
 import { measurePeak } from './peak.js'
 import { printer } from './progress.js'
 import type { runSettings, TrainingSettings } from './settings.js'
 import { version } from './version.js'
-
-/** What a command does its work with. */
-export interface CommandContext {
-  print: Print
-  /** Ends the work early and cleanly. */
-  signal?: AbortSignal
-  /** Default: one that is opened for the command and closed after it. */
-  device?: Device
-}
 
 /** The context of a training command. */
 export interface TrainingContext extends CommandContext {
@@ -42,17 +34,6 @@ export interface TrainingResult {
   truncated: number
   skipped: number
   seconds: number
-}
-
-/** Runs `work` on the context's device, or on one of its own. */
-export async function withDevice<T>(context: CommandContext, work: (device: Device) => Promise<T>): Promise<T> {
-  if (context.device) return work(context.device)
-  const device = Device.open()
-  try {
-    return await work(device)
-  } finally {
-    await device.close()
-  }
 }
 
 type RunSettings = z.output<typeof runSettings> & { training: TrainingSettings }

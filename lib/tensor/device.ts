@@ -25,6 +25,13 @@ import {
 /** What to open: the best device there is, the processor, the first GPU that can be used, or the n-th of all, counted from 0. */
 export type DeviceKind = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
 
+/** The kinds of device, as messages name them. */
+export const DEVICE_KINDS = "'auto', 'cpu', 'cuda', or 'cuda:1' for the second GPU"
+
+/** Whether a value names a kind of device; whether there is one is not said by that. */
+export const isDeviceKind = (value: unknown): value is DeviceKind =>
+  typeof value === 'string' && /^(auto|cpu|cuda(:\d+)?)$/.test(value)
+
 /** What `Device.describe` tells. */
 export interface DeviceInfo extends AddonInfo {
   /** The GPUs, or why there is none to use. */
@@ -343,19 +350,15 @@ const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 /** The ordinal of the GPU that a kind of device means, or null for the CPU. @throws DeviceError when there is none */
 function chosen(kind: string, source = ''): number | null {
+  if (!isDeviceKind(kind))
+    throw new DeviceError('ERR_OPTION', `there is no device '${kind}'${source}; use ${DEVICE_KINDS}`)
   if (kind === 'cpu') return null
-  const match = /^cuda(?::(\d+))?$/.exec(kind)
-  if (kind !== 'auto' && !match)
-    throw new DeviceError(
-      'ERR_OPTION',
-      `there is no device '${kind}'${source}; use 'auto', 'cpu', 'cuda', or 'cuda:1' for the second GPU`,
-    )
   const { gpus, reason } = addon().cuda()
   const first = gpus.findIndex(({ supported }) => supported)
-  if (!match) return first < 0 ? null : first
+  if (kind === 'auto') return first < 0 ? null : first
   if (first < 0) throw new DeviceError('ERR_NO_GPU', `there is no device '${kind}'${source}: ${reason}`)
-  if (match[1] === undefined) return first
-  const ordinal = Number(match[1])
+  if (kind === 'cuda') return first
+  const ordinal = Number(kind.slice('cuda:'.length))
   const gpu = gpus[ordinal]
   if (gpu?.supported) return ordinal
   const why = gpu ? `${gpu.name}: ${gpu.why}` : `there ${gpus.length === 1 ? 'is one GPU' : `are ${gpus.length} GPUs`}`

@@ -19,9 +19,9 @@ beforeAll(async () => {
 }, 600_000)
 
 /** The lines of `lantern doctor`, spaces made one. */
-async function doctor(libraries: string, env: Record<string, string> = {}): Promise<string[]> {
+async function doctor(libraries: string, env: Record<string, string> = {}, ...flags: string[]): Promise<string[]> {
   const alone = { LD_LIBRARY_PATH: libraries, LANTERN_DEVICE: '', LANTERN_SIMT_REPORT: '', LANTERN_ADDON: ADDON }
-  const running = new Running(main, ['doctor', '--quick'], { ...alone, ...env })
+  const running = new Running(main, ['doctor', '--quick', ...flags], { ...alone, ...env })
   expect((await running.end()).code, running.errors).toBe(0)
   return running.output.split('\n').map((line) => line.trim().replace(/\s+/g, ' '))
 }
@@ -55,6 +55,14 @@ suite('lantern doctor', () => {
     expect(wrong).toContainEqual(
       expect.stringMatching(/^- there is no device 'tpu' \(LANTERN_DEVICE\); use 'auto', 'cpu'/),
     )
+  })
+
+  test('--device is told of where it decides, also against LANTERN_DEVICE', async () => {
+    const second = await doctor(machine, { LANTERN_SIMT_DEVICES: '2', LANTERN_DEVICE: 'cpu' }, '--device', 'cuda:1')
+    expect(second).toContainEqual(expect.stringMatching(/^device cuda: .* \(--device is cuda:1\)$/))
+    const third = await doctor(machine, { LANTERN_SIMT_DEVICES: '2' }, '--device', 'cuda:2')
+    expect(third).toContain('device none opens')
+    expect(third).toContain("- there is no device 'cuda:2' to use: there are 2 GPUs; 'cuda:0' can be used")
   })
 
   test.each([
