@@ -2,6 +2,7 @@ import { DeviceError, DTypeError, OutOfMemoryError, ShapeError } from '../errors
 import {
   type AddonInfo,
   addon,
+  BUILD_COMMAND,
   type CudaInfo,
   type KernelField,
   type KernelTiming,
@@ -130,7 +131,7 @@ export class Device {
     this.#assertOpen()
     const kernel = this.#kernels.get(name)
     if (!kernel)
-      throw new DeviceError('ERR_KERNEL', `there is no kernel '${name}' in the addon; rebuild it with: npm run install`)
+      throw new DeviceError('ERR_KERNEL', `there is no kernel '${name}' in the addon; build it with: ${BUILD_COMMAND}`)
     const view = this.#params
     let at = 0
     for (const { name: field, kind } of kernel.fields) {

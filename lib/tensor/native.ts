@@ -1,6 +1,14 @@
 import { createRequire } from 'node:module'
+import { sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AddonError } from '../errors.js'
+
+/** The command that builds the addon, in a checkout and where the package is installed. */
+export const BUILD_COMMAND = fileURLToPath(import.meta.url)
+  .split(sep)
+  .includes('node_modules')
+  ? 'npm rebuild lantern-node'
+  : 'npm run install'
 
 /** One field of a kernel's parameter struct, 8 bytes wide. */
 export interface KernelField {
@@ -112,7 +120,7 @@ export function addon(): Addon {
     loaded = createRequire(import.meta.url)(file) as Addon
   } catch (cause) {
     const reason = (cause as Error).message.split('\n')[0] // without Node's list of requiring files
-    throw new AddonError(`the native addon ${file} does not load (${reason}); build it with: npm run install`, {
+    throw new AddonError(`the native addon ${file} does not load (${reason}); build it with: ${BUILD_COMMAND}`, {
       cause,
     })
   }

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { classifyTrain } from '../../lib/cli/classifyTrain.js'
@@ -126,6 +126,11 @@ describe('the program', () => {
     const running = new Running(main, ['doctor'], { LANTERN_ADDON: at('no.node') })
     expect((await running.end()).code).toBe(1)
     expect(running.output).toMatch(/addon +does not load\n[\s\S]*What to do:\n- .*no\.node.*npm run install\n$/)
+    const installed = at('app', 'node_modules', 'lantern-node')
+    await cp(at('package'), installed, { recursive: true })
+    const dependency = new Running(join(installed, 'dist/cli/main.js'), ['doctor'], { LANTERN_ADDON: at('no.node') })
+    await dependency.end()
+    expect(dependency.output).toMatch(/no\.node.*npm rebuild lantern-node\n$/)
   })
 
   it('reports an error in one message, and where it came from only when asked', async () => {

@@ -52,7 +52,8 @@ Discovery look() {
   Discovery d;
   d.toolkit = toolkitVersion();
   if (!d.toolkit) {
-    d.reason = "the addon was built without nvcc; install the CUDA toolkit and build it again with: npm run install";
+    d.reason = "the addon was built without kernels for GPUs; install the CUDA toolkit and build it again: npm rebuild lantern-node, "
+               "or npm run install in a checkout";
     return d;
   }
   // Kernels run on every driver of the toolkit's major version or a later one.
