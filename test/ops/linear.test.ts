@@ -216,6 +216,7 @@ test('a weight row that no bfloat16 pair fits, at an odd address', async () => {
 })
 
 test('dimensions before the last stay, and a saved activation input leaves nothing behind', async () => {
+  const device = testDevice() // its own: tensors of other tests may be collected meanwhile
   const x = device.tensor(normal(10, 2 * 3 * 8), [2, 3, 8])
   const weight = device.tensor(normal(11, 5 * 8), [5, 8])
   weight.requiresGrad = true
