@@ -24,7 +24,8 @@ interface Slot {
 
 /**
  * AdamW (Loshchilov & Hutter, arXiv 1711.05101) over all parameters in one launch: float32 master weights and moments, gradients clipped
- * to a global norm and zeroed in the same pass. A step whose gradient norm is not finite changes nothing.
+ * to a global norm and zeroed in the same pass. A step whose gradient norm is not finite changes nothing, nor does one that was enqueued
+ * before anybody knew of an error in the work before it.
  */
 export class Optimiser {
   readonly #slots: Slot[]
@@ -84,6 +85,15 @@ export class Optimiser {
       const y = gradOf(parameter)
       y.device.launch('fill', { y, count: y.size, dtype: dtypeCode(y.dtype), value: 0 })
     }
+  }
+
+  /** After a step that failed, and so changed neither parameters nor moments: forgets its gradients and that it was counted. */
+  async takeBack(count: number): Promise<void> {
+    this.count = count
+    try {
+      await this.#table.device.synchronize().catch(() => undefined) // then no error of the step keeps kernels from running
+      this.zeroGrad()
+    } catch {} // the device is lost or closed, as the error of the step tells
   }
 
   /** The first parameter that is not finite itself, else the first whose gradient is not; null when all are. For a step that was refused. */

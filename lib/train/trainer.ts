@@ -147,8 +147,21 @@ export class Trainer {
     return 'finished'
   }
 
-  /** One optimiser step. One that fails, as for want of memory, leaves the run between two steps: go on from a checkpoint. */
+  /**
+   * One optimiser step. One whose work fails, as for a bad id or want of device memory, changes nothing: parameters, moments and counts are
+   * what they were, gradients are zero, and it can be tried again.
+   */
   async step(): Promise<StepReport> {
+    const { count } = this.optimiser
+    try {
+      return await this.#step()
+    } catch (error) {
+      await this.optimiser.takeBack(count)
+      throw error
+    }
+  }
+
+  async #step(): Promise<StepReport> {
     const { options, device } = this
     const started = performance.now()
     const samples = this.#plan.at(this.state.step).map((i) => this.train[i]!)
@@ -167,13 +180,14 @@ export class Trainer {
     using norm = this.optimiser.step(rate, options.maxGradNorm)
     const [gradNorm, ...sums] = await Promise.all([norm.item(), ...reads])
     const parts = this.#mean(sums, valid)
-    const step = ++this.state.step
+    const step = this.state.step + 1
     const lost = Object.entries(parts).find(([, value]) => !Number.isFinite(value))
     if (lost || !Number.isFinite(gradNorm)) {
       const loss = lost ? `the loss part '${lost[0]}' is ${lost[1]}` : 'the gradient norm is not finite'
       const tensor = await this.optimiser.firstNonFinite()
       throw new DivergedError(step, tensor ? `${loss}; the first tensor that is not finite is ${tensor}` : loss)
     }
+    this.state.step = step
     const tokens = samples.reduce((n, s) => n + s.ids.length, 0)
     const seconds = (performance.now() - started) / 1000
     return {

@@ -37,9 +37,11 @@ LANTERN_DEVICE void updateBlock(const ParameterRow& row, int64_t begin, int64_t 
 using namespace lantern;
 using namespace lantern::cuda;
 
-extern "C" __global__ void __launch_bounds__(kTableThreads, kTableBlocks) adamw_update(const __grid_constant__ AdamwParams p, const __grid_constant__ AdamwFactors f) {
+extern "C" __global__ void __launch_bounds__(kTableThreads, kTableBlocks) adamw_update(
+    const __grid_constant__ AdamwParams p, const __grid_constant__ AdamwFactors f, const Fault* fault) {
   const float norm = p.norm ? *p.norm : 0.f;
   if (!isfinite(norm)) return;
+  if (fault->taken) return;  // these gradients are of data that nobody meant
   const float clip = f.maxNorm > 0 ? float(fmin(1.0, f.maxNorm / (double(norm) + 1e-6))) : 1.f;
   eachParameterBlock(static_cast<const ParameterRow*>(p.table), p.tensors, [&](const ParameterRow& row, int64_t begin, int64_t end) {
     updateBlock(row, begin, end, f, clip, p.zeroGrad != 0);

@@ -28,7 +28,7 @@ AdamwFactors factors(const AdamwParams& p) {
 // How many elements the table's tensors have only the device knows: the grid fills it whatever they are.
 Status adamw(const AdamwParams& p, Context& c) {
   if (p.tensors == 0) return Status::fine();
-  return c.launch("adamw_update", {unsigned(c.multiprocessors * kTableBlocks)}, kTableThreads, 0, p, factors(p));
+  return c.launch("adamw_update", {unsigned(c.multiprocessors * kTableBlocks)}, kTableThreads, 0, p, factors(p), c.fault());
 }
 
 }  // namespace lantern::cuda

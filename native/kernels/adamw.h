@@ -7,7 +7,8 @@
 //   parameter = p - learningRate / (1 - beta1^step) * m / (sqrt(v / (1 - beta2^step)) + eps)
 //
 // One pass over memory also writes the bfloat16 copy that the model reads and zeroes the gradients. When the norm is not finite nothing
-// happens: parameters, moments and gradients stay what they were, so that the caller can look for the cause.
+// happens: parameters, moments and gradients stay what they were, so that the caller can look for the cause. The same after an error of
+// the work before that the caller does not know of yet.
 #pragma once
 #include "common/kernel.h"
 

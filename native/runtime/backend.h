@@ -1,5 +1,7 @@
 // What a device is to the addon, CPU or GPU: memory, kernels, copies and waits, all in the order of the calls and off the calling thread.
-// Everything is called from one thread. An error of enqueued work is told by the next wait, and kernels in between are skipped.
+// Everything is called from one thread. An error of enqueued work is what every wait after it comes to, until the caller knows of it (told).
+// Kernels that were enqueued before that are skipped; but where a GPU finds the fault in the data, as an id out of range, while it is at
+// work, later kernels may run, within their bounds, and only an optimiser's step is sure to change nothing.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -40,8 +42,8 @@ class Backend {
   virtual int64_t launched() const = 0;
   virtual Status upload(void* to, const void* from, size_t bytes) = 0;  // `from` is host memory that may change after the call
   virtual void download(void* to, const void* from, size_t bytes, Done done) = 0;  // `to` is host memory that stays until `done`
-  // Whoever waited now knows the error that the n-th download came to, counted from 0: what is enqueued from here on may run.
-  virtual void told(int64_t n) { (void)n; }
+  // Whoever waited now knows the error that the n-th download came to, counted from 0: what is enqueued from here on runs.
+  virtual void told(int64_t n) = 0;
 
   // Whether kernels can read host memory, as that of a mapped file.
   virtual bool readsHostMemory() const = 0;

@@ -47,6 +47,13 @@ void Stream::fence(std::function<void(Status)> done) {
   push(std::move(c));
 }
 
+// An error that came after that fence is another one: it stays.
+void Stream::told(int64_t fence) {
+  host([this, fence] {
+    if (fence >= errorSince_) error_ = Status::fine();
+  });
+}
+
 void Stream::profile(bool on) {
   host([this, on] {
     std::lock_guard lock(timingsMutex_);
@@ -60,24 +67,30 @@ std::map<std::string, Stream::Timing> Stream::timings() const {
   return timings_;
 }
 
+void Stream::runKernel(const Command& c) {
+  if (!error_.ok()) return;
+  Context context{pool_, workspace_};
+  errorSince_ = fences_;
+  if (!profiling_) {
+    error_ = c.kernel->run(c.params.data(), context);
+    return;
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  error_ = c.kernel->run(c.params.data(), context);
+  std::lock_guard lock(timingsMutex_);
+  Timing& timing = timings_[c.kernel->name];
+  ++timing.calls;
+  timing.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+}
+
 void Stream::run(Command& c) {
   if (c.kernel) {
-    if (!error_.ok()) return;
-    Context context{pool_, workspace_};
-    if (!profiling_) {
-      error_ = c.kernel->run(c.params.data(), context);
-      return;
-    }
-    const auto begun = std::chrono::steady_clock::now();
-    error_ = c.kernel->run(c.params.data(), context);
-    std::lock_guard lock(timingsMutex_);
-    Timing& timing = timings_[c.kernel->name];
-    ++timing.calls;
-    timing.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    runKernel(c);
   } else if (c.host) {
     c.host();
   } else {
-    c.fence(std::exchange(error_, Status::fine()));
+    ++fences_;
+    c.fence(error_);
   }
 }
 

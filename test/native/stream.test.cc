@@ -1,4 +1,4 @@
-// The stream: commands in order, an error at the next fence and nowhere else, everything enqueued runs before the stream ends.
+// The stream: commands in order, an error at the fences until it is told and nowhere else, everything enqueued runs before the stream ends.
 #include "../../native/runtime/stream.h"
 
 #include <atomic>
@@ -64,21 +64,44 @@ TEST("stream: parameters are those of the call") {
   CHECK(seen.size() == 100 && seen.front() == 0 && seen.back() == 99);
 }
 
-TEST("stream: an error skips kernels until the next fence, which tells of the first one and clears it") {
+TEST("stream: the first error skips kernels and is what every fence reports, until the caller knows of it") {
   Stream stream(2);
   std::vector<int64_t> seen, freed;
   enqueue(stream, seen, 1);
+  CHECK(wait(stream).ok());  // fence 0
   enqueue(stream, seen, 2, true);
   enqueue(stream, seen, 3, true);
   enqueue(stream, seen, 4);
   stream.host([&] { freed.push_back(1); });  // memory is given back all the same
-  const Status first = wait(stream);
-  CHECK(first.code == Code::outOfRange && first.message == "append: refused 2");
+  for (int fence = 1; fence <= 2; ++fence) {
+    const Status status = wait(stream);
+    CHECK(status.code == Code::outOfRange && status.message == "append: refused 2");
+    enqueue(stream, seen, 5);  // by a caller who does not know yet
+  }
+  stream.told(0);  // that fence had nothing to report
+  CHECK(!wait(stream).ok());
+  stream.told(1);
+  enqueue(stream, seen, 6);
   CHECK(wait(stream).ok());
-  enqueue(stream, seen, 5);
-  CHECK(wait(stream).ok());
-  CHECK((seen == std::vector<int64_t>{1, 5}));
+  CHECK((seen == std::vector<int64_t>{1, 6}));
   CHECK(freed.size() == 1);
+}
+
+TEST("stream: who knows of an error does not know of a later one") {
+  Stream stream(1);
+  std::vector<int64_t> seen;
+  enqueue(stream, seen, 1, true);
+  CHECK(wait(stream).message == "append: refused 1");  // fence 0
+  CHECK(wait(stream).message == "append: refused 1");  // fence 1
+  stream.told(0);
+  enqueue(stream, seen, 2, true);
+  stream.told(1);
+  enqueue(stream, seen, 3);
+  CHECK(wait(stream).message == "append: refused 2");  // fence 2
+  stream.told(2);
+  enqueue(stream, seen, 4);
+  CHECK(wait(stream).ok());
+  CHECK((seen == std::vector<int64_t>{4}));
 }
 
 TEST("stream: what was enqueued runs before the stream is gone") {

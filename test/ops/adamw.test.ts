@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { ArgumentError, DTypeError, ShapeError } from '../../lib/errors.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 import { type AdamWStep, adamw, type ParameterEntry, parameterTable } from '../../lib/ops/adamw.js'
+import { embedding } from '../../lib/ops/embedding.js'
 import { gradNorm } from '../../lib/ops/gradNorm.js'
 import type { Device } from '../../lib/tensor/device.js'
 import { normal, openTestDevice, relativeError, roundBf16, TOLERANCE, testDevice } from '../support.js'
@@ -120,6 +121,23 @@ describe('over many tensors', () => {
       for (const t of [e.m, e.v]) expect(relativeError(await t.floats(), new Float32Array(SIZES[i]!))).toBe(0)
       expect(await e.grad.floats()).toEqual(i === 5 ? bad : before[i])
     }
+  })
+
+  test('a bad id in the work before, unknown as yet: nothing is touched', async () => {
+    const entries = model(device)
+    const table = parameterTable(entries)
+    const before = await Promise.all(entries.map((e) => e.grad.floats()))
+    embedding(device.tensor(Int32Array.of(4)), device.zeros([4, 8]))
+    const read = device.synchronize()
+    adamw(table, { ...SETTINGS, step: 1, zeroGrad: true })
+    await expect(read).rejects.toThrow('embedding: id 4')
+    for (const [i, e] of entries.entries()) {
+      expect(relativeError(await e.parameter.floats(), normal(i, SIZES[i]!))).toBe(0)
+      for (const t of [e.m, e.v]) expect(relativeError(await t.floats(), new Float32Array(SIZES[i]!))).toBe(0)
+      expect(await e.grad.floats()).toEqual(before[i])
+    }
+    adamw(table, { ...SETTINGS, step: 1, zeroGrad: true })
+    expect(await entries[1]!.grad.floats()).toEqual(new Float32Array(5))
   })
 
   test('more tensors than a block has threads', async () => {

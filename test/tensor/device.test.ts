@@ -112,6 +112,29 @@ describe('the stream', () => {
     expect(await device.tensor([2]).item()).toBe(2)
   })
 
+  test('whoever waits for what was enqueued before an error was told hears of it, and of no older one afterwards', async () => {
+    const device = testDevice()
+    const [weight, y] = [device.zeros([4, 8]), device.empty([1, 8])]
+    const pickRow = (id: number) => {
+      const ids = device.tensor(Int32Array.of(id))
+      device.launch('embedding', { ids, weight, y, tokens: 1, hidden: 8, vocab: 4, dtype: 0, weightDtype: 0 })
+    }
+    const refused = (id: number) => `embedding: id ${id} at position 0 is outside [0, 4)`
+    pickRow(4)
+    const first = y.read()
+    pickRow(1) // before anybody could know
+    const second = y.read()
+    const later = first.catch(() => {
+      pickRow(5)
+      return y.read()
+    })
+    await expect(first).rejects.toThrow(refused(4))
+    await expect(second).rejects.toThrow(refused(4))
+    await expect(later).rejects.toThrow(refused(5))
+    pickRow(3)
+    expect(await y.floats()).toEqual(new Float32Array(8))
+  })
+
   test('a profile counts the kernels of its work alone', async () => {
     const device = testDevice({ poison: false })
     device.zeros([100])

@@ -55,6 +55,8 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void told(int64_t n) override { stream_->told(n); }
+
   bool readsHostMemory() const override { return true; }
   void unmapFile(MappedFile file) override {
     stream_->host([file] { lantern::unmapFile(file); });

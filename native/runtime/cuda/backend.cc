@@ -79,6 +79,9 @@ class CudaBackend final : public Backend, private Context {
   Status error_;                // that the caller does not know yet
   int64_t errorSince_ = 0;      // downloads before it
   int64_t launched_ = 0, downloads_ = 0;
+  // A fault of the data stays in its record, which the optimiser looks at, until the caller knows of it.
+  std::atomic<int64_t> clearedAt_{0};   // downloads before the record was cleared last
+  std::atomic<int64_t> faultSeen_{-1};  // the first download that found a fault in it; older than clearedAt_: none since
 
   std::atomic<bool> isLost_{false};
   mutable std::mutex lostMutex_;
@@ -241,9 +244,7 @@ CUresult CudaBackend::enqueueArrival(void*& arrival, const void* from, size_t by
     if (const CUresult result = driver().cuMemcpyDtoHAsync(static_cast<char*>(arrival) + kFaultBytes, toDevice(from), bytes, stream_);
         result != CUDA_SUCCESS)
       return result;
-  if (const CUresult result = driver().cuMemcpyDtoHAsync(arrival, toDevice(fault_), sizeof(Fault), stream_); result != CUDA_SUCCESS) return result;
-  what = "cuMemsetD8Async";
-  return driver().cuMemsetD8Async(toDevice(fault_), 0, sizeof(Fault), stream_);
+  return driver().cuMemcpyDtoHAsync(arrival, toDevice(fault_), sizeof(Fault), stream_);
 }
 
 // What fails here goes through the waiter as well, so that whoever waits is told in the order of the calls.
@@ -253,10 +254,10 @@ void CudaBackend::download(void* to, const void* from, size_t bytes, Done done) 
   const char* what = "";
   const CUresult enqueued = enqueueArrival(arrival, from, error_.ok() ? bytes : 0, what);
   if (enqueued == CUDA_SUCCESS) what = "an event";
-  ++downloads_;
-  waiter_->wait(enqueued, [=, this, kept = error_](CUresult reached) {
+  waiter_->wait(enqueued, [=, this, number = downloads_++, kept = error_](CUresult reached) {
     // A fault of the data is older than what was kept, because once that is there, nothing is launched; an error of the wait is younger.
     Status status = reached == CUDA_SUCCESS ? toStatus(*static_cast<const Fault*>(arrival)) : failure(reached, what);
+    if (reached == CUDA_SUCCESS && !status.ok() && number >= clearedAt_ && faultSeen_ < clearedAt_) faultSeen_ = number;
     if (!kept.ok() && status.code != Code::deviceLost && (status.ok() || reached != CUDA_SUCCESS)) status = kept;
     if (status.ok() && bytes) std::memcpy(to, static_cast<char*>(arrival) + kFaultBytes, bytes);
     if (reached == CUDA_SUCCESS) arrivals_->free(arrival);  // else a copy may be on its way: the block goes with the device
@@ -266,6 +267,11 @@ void CudaBackend::download(void* to, const void* from, size_t bytes, Done done) 
 
 void CudaBackend::told(int64_t n) {
   if (n >= errorSince_) error_ = Status::fine();
+  if (isLost_ || faultSeen_ < clearedAt_ || n < faultSeen_) return;
+  makeCurrent();
+  const CUresult result = driver().cuMemsetD8Async(toDevice(fault_), 0, sizeof(Fault), stream_);
+  if (result == CUDA_SUCCESS) clearedAt_ = downloads_;
+  else (void)failure(result, "cuMemsetD8Async");  // the fault is told once more
 }
 
 // ---- timing ----

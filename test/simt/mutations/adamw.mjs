@@ -54,6 +54,13 @@ export default {
       only: 'NaN in one gradient',
     },
     {
+      name: 'a step after bad data',
+      find: '  if (fault->taken) return;',
+      replace: ' ',
+      why: 'Gradients of data that nobody meant change the model for good.',
+      only: 'a bad id in the work before',
+    },
+    {
       name: 'whole packs at the end of a tensor',
       file: 'common/parameterTable.cuh',
       find: 'if (aligned && left >= 4) return load<4>(p);',
