@@ -19,7 +19,7 @@ const onCpu = project({ name: 'cpu', include: [ALL], exclude: [...configDefaults
 const onMachine = [
   project({
     name: 'cuda',
-    include: ['test/{ops,tensor,models,train,cuda}/**/*.test.ts'],
+    include: ['test/{ops,tensor,models,train,cuda}/**/*.test.ts', 'test/generate/engine.test.ts'],
     exclude: [COVERAGE],
     globalSetup: 'test/cuda/setup.ts',
     setupFiles: ['test/cuda/schedule.ts'],

@@ -1,5 +1,5 @@
-// npm run test:gpu: the tests of ops, tensors, models and trainings on a real GPU, and at the end a digest to send back: what card, what came of the
-// tests, and the bits that a few kernels gave. Needs an NVIDIA GPU of compute capability 8.0 or more with its driver.
+// npm run test:gpu: the tests of ops, tensors, models, training and generation on a real GPU, and at the end a digest to send back: what card,
+// what came of the tests, and the bits that a few kernels gave. Needs an NVIDIA GPU of compute capability 8.0 or more with its driver.
 //
 //   --rehearse   on the PTX machine instead (LD_LIBRARY_PATH=build/simt), to test this script; the digest says so
 import { spawnSync } from 'node:child_process'
@@ -73,7 +73,7 @@ function test() {
           '--reporter=json',
           `--outputFile.json=${results}`,
         ],
-        ...(files.length > 0 ? files : ['test/ops', 'test/tensor', 'test/models', 'test/train']),
+        ...(files.length > 0 ? files : ['test/ops', 'test/tensor', 'test/models', 'test/train', 'test/generate']),
       ],
       {
         cwd: root,

@@ -1,6 +1,6 @@
-// npm run test:cuda-deep [-- names of configurations] [--seed N] [--files test/ops/...]: the tests of ops, tensors, models and trainings on the PTX
-// machine again and again: all shapes, other orders of what is unordered, other last bits, other architectures, every check on. A table at
-// the end tells what ran and what came of it; the exit code is 1 if anything failed. Hours on two processors.
+// npm run test:cuda-deep [-- names of configurations] [--seed N] [--files test/ops/...]: the tests of ops, tensors, models, training and
+// generation on the PTX machine again and again: all shapes, other orders of what is unordered, other last bits, other architectures, every
+// check on. A table at the end tells what ran and what came of it; the exit code is 1 if anything failed. Hours on two processors.
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
@@ -45,7 +45,7 @@ function test(name, { allShapes = false, ...settings }) {
   console.log(`\n== ${name}: ${shown}; again with: npm run test:cuda-deep -- ${name} --seed ${seed}`)
   const start = Date.now()
   rmSync(RESULTS, { force: true })
-  const files = values.files ?? ['test/ops', 'test/tensor', 'test/models', 'test/train']
+  const files = values.files ?? ['test/ops', 'test/tensor', 'test/models', 'test/train', 'test/generate']
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${RESULTS}`]
   const machine = Object.entries({ CHECKS: 'all', ...settings }).map(([variable, value]) => [
     `LANTERN_SIMT_${variable}`,
