@@ -8,7 +8,8 @@ import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { Trainer } from '../../lib/train/trainer.js'
 
-const config: DecoderConfig = {
+/** A model of a few thousand parameters. */
+export const TINY: DecoderConfig = {
   modelType: 'qwen2',
   hiddenSize: 16,
   layers: 1,
@@ -32,7 +33,7 @@ const config: DecoderConfig = {
 
 /** Two sequences, each a micro-batch of its own. */
 const samples: Sample[] = [5, 3].map((length) => {
-  const ids = Int32Array.from({ length }, (_, i) => (7 * i + length) % config.vocabSize)
+  const ids = Int32Array.from({ length }, (_, i) => (7 * i + length) % TINY.vocabSize)
   return { ids, labels: ids.map((_, i) => ids[i + 1] ?? -100) }
 })
 
@@ -44,8 +45,8 @@ export class TinyRun {
   readonly #trainer: Trainer
 
   constructor(device: Device) {
-    this.student = createModel(device, config, { seed: 1, dtype: 'float32' })
-    this.#teacher = createModel(device, config, { seed: 2, dtype: 'float32' })
+    this.student = createModel(device, TINY, { seed: 1, dtype: 'float32' })
+    this.#teacher = createModel(device, TINY, { seed: 2, dtype: 'float32' })
     this.#optimiser = new Optimiser(this.student.parameters)
     const objective = distillation(this.student, this.#teacher, { divergence: 'jensenShannon' })
     this.#trainer = new Trainer(device, objective, this.#optimiser, samples, [], {
