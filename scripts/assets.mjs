@@ -1,5 +1,5 @@
-// Makes the base models in assets/ anew (npm run assets), each in stages of `lantern pretrain`: first lists, which teach to copy and to look
-// things up, then the whole corpus. Both have the teacher's tokenizer. Each folder's made-with.json tells commands, seeds, steps, tokens, losses, time.
+// Makes the base models in assets/ anew (npm run assets), each in stages of `lantern pretrain`: lists, which teach to copy and to look
+// things up, and the whole corpus in turn. Both have the teacher's tokenizer. Each folder's made-with.json tells commands, seeds, steps, tokens, losses, time.
 // What is already in runs/assets goes on from its newest checkpoint.
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, rmSync } from 'node:fs'
@@ -10,12 +10,18 @@ const MODELS = {
     '--pairs 8000 --batch 12 --learning-rate 1.2e-3',
     '--pairs 3500 --batch 24 --learning-rate 1e-3',
     '--pairs 5000 --batch 24 --learning-rate 1e-3',
+    '--corpus lists --pairs 5000 --batch 24 --learning-rate 1.2e-3',
+    '--pairs 4000 --batch 24 --learning-rate 1e-3',
   ],
   student: [
     '--corpus lists --pairs 10000 --batch 24 --learning-rate 2e-3 --hidden 128 --layers 4 --heads 4 --kv-heads 2 --intermediate 352' +
       ' --tokenizer runs/assets/teacher-1/tokenizer',
     '--pairs 8000 --batch 12 --learning-rate 1.5e-3',
     '--pairs 3500 --batch 24 --learning-rate 1.2e-3',
+    '--pairs 6000 --batch 24 --learning-rate 1.2e-3',
+    '--corpus lists --pairs 5000 --batch 24 --learning-rate 1.5e-3',
+    '--pairs 4000 --batch 24 --learning-rate 1.2e-3',
+    '--corpus lists --pairs 8000 --batch 24 --learning-rate 1.5e-3',
     '--pairs 6000 --batch 24 --learning-rate 1.2e-3',
   ],
 }

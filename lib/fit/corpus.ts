@@ -7,6 +7,7 @@
 import { Random } from '../random.js'
 import { employers } from './catalogue/phrases.js'
 import { type CatalogueEntry, catalogueEntry, certificates, languageLevels, skills } from './catalogue.js'
+import { pickCompany } from './company.js'
 import { explainFinding, maxRequirements, summarise } from './explain.js'
 import { type SkillFact, spellYears } from './facts.js'
 import type { GeneratedPair } from './generate.js'
@@ -65,13 +66,14 @@ function summary({ assessment }: GeneratedPair, random: Random): CorpusDocument 
   }
 }
 
-/** A random list of words, and the same list again: nothing but copying predicts it. */
+/** A random list of words and names, and the same list again: nothing but copying predicts it. */
 function repetition({ jobText, assessment }: GeneratedPair, random: Random): CorpusDocument {
   const length = 1 + shortOrLong(random, 4.5)
   const words = random.sample(jobText.split(/\s+/), 16)
   const terms = assessment.findings.map(({ requirement }) => requirement.short)
+  const names = Array.from({ length: 12 }, () => pickCompany(employed, random))
   const list = random
-    .shuffle([...words, ...terms])
+    .shuffle([...words, ...terms, ...names])
     .slice(0, length)
     .join('; ')
   return { user: `Repeat:\n${list}`, assistant: list }
@@ -84,16 +86,7 @@ function shuffled(random: Random): CorpusDocument {
 }
 
 const known: readonly CatalogueEntry[] = [...skills, ...certificates]
-const companies: readonly string[] = Object.values(employers).flat()
-const syllables = 'ba ber dor fal gan hol ka lin mar nor os pel quin ras sol tan ul ver wen zor'.split(' ')
-const endings = ['', '', ' Group', ' & Co', ' Systems', ' Works']
-
-/** A company of the generator, or one that nobody has heard of: names are to be copied, not remembered. */
-function company(random: Random): string {
-  if (random.chance(0.4)) return random.pick(companies)
-  const name = random.sample(syllables, random.int(2, 3)).join('')
-  return name.charAt(0).toUpperCase() + name.slice(1) + random.pick(endings)
-}
+const employed: readonly string[] = Object.values(employers).flat()
 
 /** A list of facts and things to look up in it. Half of them are not there: then it is a related fact that counts in part, or nothing. */
 function lookup(random: Random): CorpusDocument {
@@ -134,7 +127,7 @@ const listedFacts = (random: Random): SkillFact[] =>
 function listedFact(name: string, random: Random): SkillFact {
   if (random.chance(0.4)) return { name, phrase: `${name} (listed)`, quote: name }
   const years = random.int(0, 9)
-  const place = random.chance(0.6) ? ` at ${company(random)}` : ''
+  const place = random.chance(0.6) ? ` at ${pickCompany(employed, random)}` : ''
   return { name, years, phrase: `${name} (${spellYears(years)}${place})`, quote: name }
 }
 

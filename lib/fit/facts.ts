@@ -128,12 +128,10 @@ function yearsIn(profile: Profile, works: readonly Experience[]): number {
 
 const at = (company: string) => (company ? ` at ${clip(company, 4)}` : '')
 
-/** " at Acme" or " at Acme and Beta"; with three or more employers the phrase would grow too long, so none. */
+/** " at Acme"; with more employers the phrase would grow too long, so none. */
 function atCompanies(works: readonly Experience[]): string {
-  const companies = [...new Set(works.map((work) => work.company).filter(Boolean))]
-  return companies.length === 0 || companies.length > 2
-    ? ''
-    : ` at ${companies.map((company) => clip(company, 4)).join(' and ')}`
+  const companies = new Set(works.map((work) => work.company).filter(Boolean))
+  return companies.size === 1 ? at([...companies][0]!) : ''
 }
 
 /** At most `count` words, without a full stop at the end. */

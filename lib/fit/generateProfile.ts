@@ -14,6 +14,7 @@ import {
   schools,
   skillsOf,
 } from './catalogue.js'
+import { pickCompany } from './company.js'
 import { unionMonths } from './dates.js'
 import { spellYears } from './facts.js'
 import type { GeneratedJob } from './generatePost.js'
@@ -72,10 +73,8 @@ function startDraft(
   const present = random.chance(0.75)
   let end = present ? now : now - random.int(2, 8)
   const count = Math.max(1, Math.min(random.int(1, 4), Math.floor(years / 1.5)))
-  const companies = random.sample(
-    field.employers.flatMap((kind) => phrases.employers[kind]),
-    count,
-  )
+  const known = random.shuffle(field.employers.flatMap((kind) => phrases.employers[kind]))
+  const companies = Array.from({ length: count }, (_, i) => pickCompany(known.slice(i, i + 1), random))
   const cuts = companies.map(() => random.int(10, 20))
   const whole = cuts.reduce((sum, cut) => sum + cut, 0)
   const jobs = companies.map((company, i) => {

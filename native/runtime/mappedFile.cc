@@ -20,7 +20,9 @@ Status mapFile(const std::string& path, MappedFile& out) {
     close(fd);
     return status;
   }
-  void* p = s.st_size ? mmap(nullptr, size_t(s.st_size), PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
+  // Writable, so that an op that writes to a weight changes a copy of the page instead of ending the process; the file stays as it is.
+  // Nothing is reserved for such copies: a model may be larger than the memory.
+  void* p = s.st_size ? mmap(nullptr, size_t(s.st_size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0) : nullptr;
   const Status status = p == MAP_FAILED ? fail("cannot map") : Status::fine();
   close(fd);  // the mapping keeps the file
   if (status.ok()) out = {p, size_t(s.st_size)};

@@ -1,4 +1,4 @@
-// A file mapped read-only: pages come in on first touch and are shared between processes.
+// A mapped file: pages come in on first touch and are shared between processes. Writing to one changes a copy of its own, never the file.
 #pragma once
 #include <cstddef>
 #include <string>

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { FileError } from '../../lib/errors.js'
 import { openSafetensors, readSafetensorsSync, writeSafetensors } from '../../lib/models/safetensors.js'
+import { fill } from '../../lib/ops/elementwise.js'
 import { normal, roundBf16, testDevice } from '../support.js'
 import { bytesOf, caught, entry, fileOf, freshPath, root } from './rawFiles.js'
 
@@ -63,6 +64,18 @@ describe('openSafetensors', () => {
       -(1 + 341 / 1024) / 4,
     ]
     expect(await read('h')).toEqual(['float32', halves])
+  })
+
+  it('lets an op write to a tensor in place, which does not change the file', async () => {
+    const values = Float32Array.of(1, 2, 3)
+    const path = fileOf(JSON.stringify({ x: entry('F32', [3], [0, 12]) }).padEnd(64), bytesOf(values))
+    using file = openSafetensors(device, path)
+    const x = file.tensor('x')
+    fill(x, 7)
+    expect([...(await x.floats())]).toEqual([7, 7, 7])
+    x.dispose()
+    using again = openSafetensors(device, path)
+    expect([...(await again.tensor('x').floats())]).toEqual([...values])
   })
 
   it('copies only what lies at an offset that cannot be read in place', async () => {

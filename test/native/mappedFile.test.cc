@@ -35,6 +35,18 @@ TEST("mapped file: its bytes, even after the name is gone") {
   unmapFile(file);
 }
 
+TEST("mapped file: what is written to it stays in memory") {
+  const Temporary t("lantern");
+  MappedFile written, read;
+  CHECK(mapFile(t.path, written).ok());
+  static_cast<char*>(written.data)[0] = 'L';
+  CHECK(std::memcmp(written.data, "Lantern", 7) == 0);
+  CHECK(mapFile(t.path, read).ok());
+  CHECK(std::memcmp(read.data, "lantern", 7) == 0);
+  unmapFile(written);
+  unmapFile(read);
+}
+
 TEST("mapped file: empty") {
   const Temporary t("");
   MappedFile file;
