@@ -91,19 +91,10 @@ interface Value {
 
 function valuesOf(schema: z.ZodObject, path: string[] = []): Value[] {
   return Object.entries(schema.shape).flatMap(([key, field]: [string, z.ZodType]): Value[] => {
-    const { inner, fallback } = unwrap(field)
+    const { inner, fallback, meta } = unwrap(field)
     if (inner instanceof z.ZodObject) return valuesOf(inner, [...path, key])
-    const meta = field.meta()
-    return [
-      {
-        path,
-        key,
-        schema: inner,
-        help: meta?.description ?? '',
-        argument: meta?.argument as string | undefined,
-        fallback,
-      },
-    ]
+    const argument = meta.argument as string | undefined
+    return [{ path, key, schema: inner, help: meta.description ?? '', argument, fallback }]
   })
 }
 
@@ -113,13 +104,15 @@ const sectionsOf = (schema: z.ZodObject): string[] =>
     return inner instanceof z.ZodObject ? `${key}: {...}` : key
   })
 
-/** The schema inside its wrappers, and the default among them. */
-function unwrap(schema: z.ZodType): { inner: z.ZodType; fallback: unknown } {
+/** The schema inside its wrappers, the default among them, and what was said of any of them, outer words before inner ones. */
+function unwrap(schema: z.ZodType): { inner: z.ZodType; fallback: unknown; meta: z.GlobalMeta } {
   let inner = schema
   let fallback: unknown
+  let meta: z.GlobalMeta = {}
   for (;;) {
+    meta = { ...inner.meta(), ...meta }
     if (inner instanceof z.ZodDefault) fallback = inner.def.defaultValue
-    else if (!(inner instanceof z.ZodOptional || inner instanceof z.ZodPrefault)) return { inner, fallback }
+    else if (!(inner instanceof z.ZodOptional || inner instanceof z.ZodPrefault)) return { inner, fallback, meta }
     inner = inner.def.innerType as z.ZodType
   }
 }

@@ -5,12 +5,15 @@ import { promisify } from 'node:util'
 import { Command } from 'commander'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { classifyTrain, classifyTrainCommand } from '../../lib/cli/classifyTrain.js'
-import { makeData } from '../../lib/cli/data.js'
+import { dataCommand, makeData } from '../../lib/cli/data.js'
+import { demoCommand } from '../../lib/cli/demo.js'
 import { distill, distillCommand, exampleConfig } from '../../lib/cli/distill.js'
 import { doctor } from '../../lib/cli/doctor.js'
-import { evaluate } from '../../lib/cli/eval.js'
-import { rateAndExplain } from '../../lib/cli/fit.js'
-import { generate } from '../../lib/cli/generate.js'
+import { evalCommand, evaluate } from '../../lib/cli/eval.js'
+import { fitCommand, rateAndExplain } from '../../lib/cli/fit.js'
+import { generate, generateCommand } from '../../lib/cli/generate.js'
+import { pretrainCommand } from '../../lib/cli/pretrain.js'
+import { serveCommand } from '../../lib/cli/serve.js'
 import { train, trainCommand } from '../../lib/cli/train.js'
 import { ArgumentError, ConfigError, DatasetError, FileError, InputError, TokenizerError } from '../../lib/errors.js'
 import { DivergedError, type StepReport } from '../../lib/train/trainer.js'
@@ -105,7 +108,19 @@ describe('settings', () => {
     const help = program.commands[0]!.configureHelp({ helpWidth: 500 }).helpInformation()
     expect(help).toMatch(/--lambda-kd <x> +weight of the divergence \(default: 0.9\)/)
     expect(help).toMatch(/--divergence <name> +divergence from the teacher: forwardKL, .* \(default: jensenShannon\)/)
-    for (const { long, description } of program.commands[0]!.options) expect(description, String(long)).not.toBe('')
+    for (const add of [
+      dataCommand,
+      demoCommand,
+      evalCommand,
+      fitCommand,
+      generateCommand,
+      pretrainCommand,
+      serveCommand,
+    ])
+      add(program)
+    for (const { name, options } of program.commands.map((c) => ({ name: c.name(), options: c.options })))
+      for (const { long, description } of options) expect(description, `${name} ${long}`).toMatch(/^\w{2}/)
+    expect(program.commands[3]!.helpInformation()).toMatch(/--model <folder> +explainer to score/)
   })
 })
 
