@@ -8,9 +8,9 @@ const bench = dirname(fileURLToPath(import.meta.url))
 /** The folder of the repository. */
 export const root = dirname(bench)
 
-/** Runs a command with our output; ends the process when it fails. */
-export function run(command, args, env = {}) {
-  const { status, signal, error } = spawnSync(command, args, { stdio: 'inherit', env: { ...process.env, ...env } })
+/** Runs a command, with our output if nothing else is said; ends the process when it fails. */
+export function run(command, args, env = {}, stdio = 'inherit') {
+  const { status, signal, error } = spawnSync(command, args, { stdio, env: { ...process.env, ...env } })
   if (error) console.error(error.message)
   if (status !== 0) process.exit(signal ? 1 : (status ?? 1))
 }

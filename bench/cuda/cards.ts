@@ -20,6 +20,9 @@ export interface Card {
 export const WAVEFRONTS_PER_CLOCK = 1
 export const ISSUES_PER_CLOCK = 4
 
+/** Share of the H100's tensor peak that `mma.sync` was measured at, on average: Luo et al. 2025, arXiv 2501.12084, section 6.2 (an H800). */
+export const MMA_SYNC_SHARE = 0.629
+
 export const CARDS: readonly Card[] = [
   {
     name: 'A100',

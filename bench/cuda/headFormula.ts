@@ -1,5 +1,5 @@
 import { type Bound, bound, type Work } from './bound.js'
-import { CARDS, type Card } from './cards.js'
+import { CARDS, type Card, MMA_SYNC_SHARE } from './cards.js'
 import { type HeadSizes, runHead } from './head.js'
 import type { Machine } from './machine.js'
 
@@ -157,6 +157,8 @@ export interface HeadBound {
   steps: { step: string; work: Work; bounds: Record<string, Bound> }[]
   /** Seconds on each card, the steps one after another. */
   seconds: Record<string, number>
+  /** The same on an H100 with products at the share of its peak that `mma.sync` was measured at. */
+  secondsWithMmaSync: number
 }
 
 const MACHINE_MULTIPROCESSORS = 108 // the machine poses as an A100
@@ -187,7 +189,10 @@ export async function headBound(machine: Machine): Promise<HeadBound> {
   const seconds = Object.fromEntries(
     CARDS.map(({ name }) => [name, steps.reduce((total, s) => total + s.bounds[name]!.seconds, 0)]),
   )
-  return { checks, steps, seconds }
+  const h100 = CARDS.find(({ name }) => name === 'H100')!
+  const products = (work: Work) => (2 * work.multiplyAdds) / (MMA_SYNC_SHARE * h100.tensor)
+  const secondsWithMmaSync = steps.reduce((n, s) => n + Math.max(s.bounds.H100!.seconds, products(s.work)), 0)
+  return { checks, steps, seconds, secondsWithMmaSync }
 }
 
 function differences(counted: Record<Step, Work>, predicted: Record<Step, Work>): Record<keyof Work, number> {

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { root, run, runBench } from '../compile.mjs'
 
 const machine = join(root, 'build', 'simt')
-run('cmake', ['-S', join(root, 'test', 'simt'), '-B', machine, '--log-level=ERROR'])
-run('cmake', ['--build', machine, '--target', 'cuda', '--parallel', String(availableParallelism()), '--', '--quiet'])
+console.error('Building the PTX machine, if need be')
+const quiet = ['ignore', 'ignore', 'inherit']
+run('cmake', ['-S', join(root, 'test', 'simt'), '-B', machine, '--log-level=ERROR'], {}, quiet)
+run('cmake', ['--build', machine, '--target', 'cuda', '--parallel', String(availableParallelism())], {}, quiet)
 const libraries = [machine, process.env.LD_LIBRARY_PATH].filter(Boolean).join(':')
 runBench('cuda/main.js', [], { LD_LIBRARY_PATH: libraries, LANTERN_SIMT_FINDINGS: 'record' })

@@ -1,12 +1,14 @@
-import { CARDS, type Card } from './cards.js'
+import { CARDS, type Card, MMA_SYNC_SHARE } from './cards.js'
 import { type HeadBound, PUBLISHED, PUBLISHED_SIZES } from './headFormula.js'
 import { misses, type Row } from './rows.js'
 
-/** A table whose cells are ready to print; the first `left` columns and the last are aligned left. */
+/** A table whose cells are ready to print; words are aligned left, numbers right. */
 export interface Table {
   title: string
   head: readonly string[]
+  /** How many columns of words come first, and whether the last one has words, too. */
   left: number
+  wordsLast: boolean
   rows: readonly (readonly string[])[]
   notes: readonly string[]
 }
@@ -57,6 +59,7 @@ export const kernelTable = (title: string, rows: readonly Row[]): Table => ({
     'beyond a bound',
   ],
   left: 2,
+  wordsLast: true,
   rows: rows.map(cells),
   notes: [],
 })
@@ -71,6 +74,7 @@ export function headTable({ steps, seconds }: HeadBound): Table {
     title: `Distillation head at ${size(tokens)} tokens, hidden ${size(hidden)}, vocabulary ${size(vocab)}, by formula`,
     head: ['step', 'GB', 'TFLOP', ...CARDS.map(({ name }) => `${name}, ms at least`)],
     left: 1,
+    wordsLast: false,
     rows: [
       ...steps.map(({ step, work, bounds }) => [
         step,
@@ -94,6 +98,7 @@ export const checkTable = ({ checks }: HeadBound): Table => ({
   title: 'The formula against the machine: largest difference of any step, in percent',
   head: ['tokens', 'hidden', "teacher's", 'vocabulary', ...Object.keys(checks[0]!.differences)],
   left: 0,
+  wordsLast: false,
   rows: checks.map(({ sizes, differences }) => [
     ...[sizes.tokens, sizes.hidden, sizes.teacherHidden, sizes.vocab].map(String),
     ...Object.values(differences).map((d) => (d * 100).toFixed(2)),
@@ -102,13 +107,19 @@ export const checkTable = ({ checks }: HeadBound): Table => ({
 })
 
 /** Bounds beside what others measured. */
-export const publishedTable = ({ seconds }: HeadBound): Table => ({
+export const publishedTable = ({ seconds, secondsWithMmaSync }: HeadBound): Table => ({
   title: 'Beside published figures for an H100 at the same sizes',
   head: ['what', 'ms', 'kind'],
   left: 1,
+  wordsLast: true,
   rows: [
     ...PUBLISHED.map(([what, milliseconds]) => [what, String(milliseconds), 'published by others']),
-    ['this head, lower bound', (seconds.H100! * 1e3).toFixed(1), 'computed from counts; never run on a GPU'],
+    ['this head, lower bound', ms(seconds.H100!), 'computed from counts; never run on a GPU'],
+    [
+      `this head, lower bound with products at ${MMA_SYNC_SHARE * 100} % of peak, as measured for mma.sync`,
+      ms(secondsWithMmaSync),
+      'computed from counts; never run on a GPU',
+    ],
   ],
   notes: [],
 })
@@ -118,6 +129,7 @@ export const cardTable = (cards: readonly Card[]): Table => ({
   title: 'Cards',
   head: ['card', 'GB/s', 'bfloat16 TFLOP/s', 'float32 TFLOP/s', 'shared TB/s', 'multiprocessors', 'GHz', 'source'],
   left: 1,
+  wordsLast: true,
   rows: cards.map((c) => [
     c.name,
     (c.bandwidth / 1e9).toFixed(0),
@@ -131,7 +143,8 @@ export const cardTable = (cards: readonly Card[]): Table => ({
   notes: [],
 })
 
-const isLeft = (table: Table, column: number): boolean => column < table.left || column === table.head.length - 1
+const isLeft = ({ left, wordsLast, head }: Table, column: number): boolean =>
+  column < left || (wordsLast && column === head.length - 1)
 
 /** As aligned text. */
 export function text(table: Table): string {
