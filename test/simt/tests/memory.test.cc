@@ -1,4 +1,6 @@
 // Memory: what the host may do, and what the machine says about wrong accesses of a kernel.
+#include <array>
+
 #include "support.h"
 
 using namespace lantern::simt;
@@ -98,6 +100,33 @@ TEST("access: shared memory has bounds, gaps between arrays, and begins uninitia
   CHECK(outcome("128") == 700);  // between the arrays
   CHECK(outcome("4096") == 700);
   CHECK(outcome("2") == 716);
+  // what one block has written, the next one has not
+  Machine m(kernelText(".param .u32 n", ".shared .align 4 .b8 s[4];\nmov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 st.shared.u32 [s], 1;\nld.shared.u32 %r2, [s];"));
+  m.run({2}, {1}, 0, 0u);
+  CHECK(m.found("uninitialised") && m.report.findings[0].what.find("block (1,0,0)") != std::string::npos);
+}
+
+TEST("access: dynamic shared memory, local memory and parameters have bounds") {
+  // what the access at `offset` ends with, of 64 bytes of each
+  auto outcome = [](const std::string& body, int offset) {
+    Machine m(kernelText(".param .align 8 .b8 p[64]", ".local .align 4 .b8 depot[64];\n" + body + "+" + std::to_string(offset) + "], %r2;",
+                         ".extern .shared .align 16 .b8 dynamic[];"));
+    return errorOf([&] { m.run({1}, {32}, 64, std::array<uint32_t, 16>()); });
+  };
+  for (const char* body : {"mov.u32 %r1, dynamic;\nst.shared.u32 [%r1", "mov.u64 %rd1, depot;\nst.local.u32 [%rd1"}) {
+    CHECK(outcome(body, 60) == 0);
+    CHECK(outcome(body, 64) == 700);
+    CHECK(outcome(body, 1 << 20) == 700);
+    CHECK(outcome(body, 2) == 716);
+  }
+  const std::string parameter = "mov.b64 %rd1, p;\ncvta.param.u64 %rd2, %rd1;\n";
+  auto read = [&](int offset) {
+    return outcome(parameter + "ld.u32 %r1, [%rd2+" + std::to_string(offset) + "];\nmov.u64 %rd1, depot;\nst.local.u32 [%rd1", 0);
+  };
+  CHECK(read(60) == 0);
+  CHECK(read(64) == 700);
+  CHECK(read(2) == 716);
+  CHECK(outcome(parameter + "st.u32 [%rd2", 0) == 700);
 }
 
 TEST("access: sectors and wavefronts are counted") {
