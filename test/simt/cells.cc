@@ -71,8 +71,9 @@ bool readersOrdered(const Warp& w, uint32_t read, int lane) {
   if (interval < w.order.blockFloor) return true;
   if (read & kManyWarps) {
     if (w.order.seen.empty() || interval >= w.order.warpFloor) return false;
-    for (size_t v = 0; v < w.order.seen.size(); ++v)
-      if (v != w.id && w.order.seen[v] <= interval) return false;
+    for (size_t v = 0; v < w.order.seen.size(); ++v)  // numbers go up over all warps: only warp v's own intervals are its reads
+      for (uint32_t i = w.order.seen[v]; i <= interval; ++i)
+        if (v != w.id && order.owner[i - order.launchFirst] == v) return false;
     return true;
   }
   return ordered(w, interval, read & kManyLanes ? -1 : int(read >> kLaneShift & 31), lane);

@@ -59,3 +59,33 @@ TEST("async: a buffer is not to be overwritten while others read it") {
   fine.run({1}, {64}, 0, fine.array(x));
   CHECK(racy.found("shared race") && fine.report.findings.empty());
 }
+
+TEST("async: until its wait a copy's bytes are not even the copying thread's own") {
+  auto found = [](const std::string& before, const std::string& after = "") {
+    Machine m(kernelText(".param .u64 x", ".shared .align 16 .b8 s[16];\nld.param.u64 %rd1, [x];\ncp.async.cg.shared.global [s], [%rd1], 16;\n" + before +
+                                            "cp.async.wait_all;\n" + after));
+    m.run({1}, {1}, 0, m.array(std::vector<int>(4, 1)));
+    return m.report.findings.empty() ? "" : m.report.findings[0].kind + ": " + m.report.findings[0].what;
+  };
+  CHECK(found("", "ld.shared.u32 %r1, [s];\nst.shared.u32 [s], %r1;\n").empty());
+  CHECK(found("ld.shared.u32 %r1, [s];\n").starts_with("async copy: read"));
+  CHECK(found("st.shared.u32 [s], 1;\n").starts_with("async copy: write"));
+}
+
+TEST("async: a block does not end before its copies, which are aligned and read no more than they write") {
+  auto machine = [](const std::string& copy) {
+    return std::make_unique<Machine>(kernelText(".param .u64 x", ".shared .align 16 .b8 s[16];\nld.param.u64 %rd1, [x];\nmov.u32 %r1, s;\ncp.async.ca.shared.global " + copy));
+  };
+  auto outcome = [&](const std::string& copy) {
+    auto m = machine(copy);
+    const uint64_t x = m->array(std::vector<int>(16, 1));
+    const int code = errorOf([&] { m->run({1}, {1}, 0, x); });
+    return code ? code : int(m->found("async copy"));
+  };
+  const std::string wait = "cp.async.wait_all;";
+  CHECK(outcome("[%r1], [%rd1], 16, 16;\n" + wait) == 0);
+  CHECK(outcome("[%r1], [%rd1], 16, 16;\n") == 1);
+  CHECK(outcome("[%r1], [%rd1], 16, 20;\n" + wait) == 715);
+  CHECK(outcome("[%r1], [%rd1+4], 16, 16;\n" + wait) == 716);
+  CHECK(outcome("[%r1], [%rd1+4], 16, 4;\n" + wait) == 716);
+}

@@ -85,6 +85,8 @@ TEST("load: branches by table") {
   m.run({1}, {32}, 0, y);
   const auto got = m.read<int>(y, 32);
   for (int l = 0; l < 32; ++l) CHECK(got[size_t(l)] == (l % 4 == 3 ? 7 : 10 + l % 4));
+  Machine beyond(kernelText(".param .u32 n", "mov.u32 %r1, 2;\nT: .branchtargets A, B;\nbrx.idx %r1, T;\nA: mov.u32 %r3, 10;\nB: mov.u32 %r3, 11;"));
+  CHECK(errorOf([&] { beyond.run({1}, {32}, 0, 0u); }) == 715);
 }
 
 TEST("launch: limits") {
@@ -95,4 +97,7 @@ TEST("launch: limits") {
   CHECK(code({1}, {1, 1, 65}) == 1);
   CHECK(code({0}, {32}) == 1);
   CHECK(code({1, 65536}, {32}) == 1);
+  Machine bounded(".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u32 n)\n.maxntid 64, 1, 1\n{\nret;\n}\n");
+  CHECK(errorOf([&] { bounded.run({1}, {64}, 0, 1u); }) == 0);
+  CHECK(errorOf([&] { bounded.run({1}, {96}, 0, 1u); }) == 1);
 }

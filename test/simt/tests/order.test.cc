@@ -129,6 +129,8 @@ TEST("order: the last block may reduce what the others have published") {
   CHECK(lastBlockRaces("", "membar.gl;\n"));             // nothing was released
   CHECK(lastBlockRaces("membar.gl;\n", ""));             // nothing is acquired
   CHECK(lastBlockRaces("membar.cta;\n", "membar.cta;\n"));  // not across blocks
+  CHECK(lastBlockRaces("membar.cta;\n", "membar.gl;\n"));
+  CHECK(lastBlockRaces("membar.gl;\n", "membar.cta;\n"));
   CHECK(lastBlockRaces("membar.gl;\n", "membar.gl;\n", ""));  // thread 0 publishes for threads it never met
 }
 
@@ -142,4 +144,34 @@ TEST("order: named barriers between a producer and a consumer") {
   CHECK(fine.report.findings.empty());
   racy.run({1}, {64}, 0, 0u);
   CHECK(racy.found("shared race"));
+}
+
+TEST("order: a write after reads of other warps, all of which must be ordered before it") {
+  const std::string begin = ".shared .align 4 .b8 s[4];\nmov.u32 %r1, %tid.x;\nshr.u32 %r2, %r1, 5;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 st.shared.u32 [s], 1;\n"
+                            "bar.sync 0;\nsetp.eq.u32 %p2, %r2, 2;\n@%p2 bra WRITER;\nld.shared.u32 %r3, [s];\n";
+  // warps 0 and 1 read, `readers` do something; warp 2 does something and writes
+  auto races = [&](const std::string& readers, const std::string& writer) {
+    Machine m(kernelText(".param .u32 n", begin + readers + "bra END;\nWRITER:\n" + writer + "setp.ne.u32 %p3, %r1, 64;\n@%p3 bra END;\nst.shared.u32 [s], 2;\nEND:"));
+    m.run({1}, {96}, 0, 0u);
+    return m.found("shared race");
+  };
+  CHECK(races("", ""));
+  CHECK(!races("bar.arrive 1, 96;\n", "bar.sync 1, 96;\n"));
+  CHECK(races("setp.eq.u32 %p4, %r2, 0;\n@%p4 bra END;\nbar.arrive 1, 64;\n", "bar.sync 1, 64;\n"));  // warp 1 alone
+}
+
+TEST("order: a write after reads of other blocks") {
+  Machine m(kernelText(".param .u64 x", "ld.param.u64 %rd1, [x];\nmov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r1, 2;\n@!%p1 ld.global.u32 %r2, [%rd1];\n@%p1 st.global.u32 [%rd1], %r1;"));
+  m.run({3}, {1}, 0, m.array(std::vector<int>{0}));
+  CHECK(m.found("global race"));
+}
+
+TEST("order: a plain read of what an atomic wrote, and a read-only load of what the launch wrote") {
+  Machine plain(kernelText(".param .u64 x", "ld.param.u64 %rd1, [x];\nmov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 red.global.add.u32 [%rd1], 1;\n"
+                                            "@!%p1 ld.global.u32 %r2, [%rd1];"));
+  plain.run({2}, {1}, 0, plain.array(std::vector<int>{0}));
+  CHECK(plain.found("global race"));
+  Machine readOnly(kernelText(".param .u64 x", "ld.param.u64 %rd1, [x];\nst.global.u32 [%rd1], 1;\nld.global.nc.u32 %r2, [%rd1];"));
+  readOnly.run({1}, {1}, 0, readOnly.array(std::vector<int>{0}));
+  CHECK(readOnly.found("read-only load"));
 }

@@ -82,6 +82,22 @@ TEST("barrier: a deadlock names the places where warps wait") {
   CHECK(message.find("warp 0 waits") != std::string::npos && message.find("bar.sync 1") != std::string::npos);
 }
 
+TEST("barrier: sixteen of them, for whole warps, with one number of threads") {
+  CHECK(outcome("bar.sync 15;", 32) == 0);
+  CHECK(outcome("mov.u32 %r2, 16;\nbar.sync %r2;", 32) == 715);
+  CHECK(outcome("mov.u32 %r2, 40;\nbar.sync 1, %r2;", 64) == 715);
+  std::string message;
+  CHECK(outcome("shr.u32 %r2, %r1, 5;\nshl.b32 %r2, %r2, 5;\nadd.s32 %r2, %r2, 64;\nbar.sync 1, %r2;", 64, &message) == 719);
+  CHECK(message.find("different numbers") != std::string::npos);
+}
+
+TEST("warp: matrices are loaded by whole warps") {
+  const std::string load = ".shared .align 16 .b8 s[128];\nmov.u32 %r2, s;\nst.shared.v4.u32 [%r2], {%r1, %r1, %r1, %r1};\n";
+  std::string message;
+  CHECK(outcome(load + "setp.ge.u32 %p1, %r1, 16;\n@%p1 exit;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r3}, [%r2];", 32, &message) == 719);
+  CHECK(message.find("exited") != std::string::npos);
+}
+
 TEST("barrier: reductions of a predicate") {
   Machine m(kernelText(".param .u64 y", elementOf("y", 4) + "setp.lt.u32 %p1, %r1, 40;\nbar.red.popc.u32 %r2, 0, %p1;\nbar.red.or.pred %p2, 0, %p1;\nbar.red.and.pred %p3, 0, !%p1;\n"
                        "selp.b32 %r3, 100, 0, %p2;\nselp.b32 %r4, 1000, 0, %p3;\nadd.s32 %r2, %r2, %r3;\nadd.s32 %r2, %r2, %r4;\nst.global.u32 [%rd2], %r2;"));
