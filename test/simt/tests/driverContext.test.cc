@@ -62,8 +62,20 @@ TEST("driver context: what is left in it when it ends is a leak") {
   OK(cuMemAlloc(&p, 100));
   void* host = nullptr;
   OK(cuMemAllocHost(&host, 100));
+  CUstream stream = nullptr;
+  OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+  CUevent event = nullptr;
+  OK(cuEventCreate(&event, CU_EVENT_DEFAULT));
+  CUmodule module = nullptr;
+  OK(cuModuleLoadData(&module, kernelImage().data()));
+  CUmemPoolProps props = {};
+  props.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+  props.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  CUmemoryPool pool = nullptr;
+  OK(cuMemPoolCreate(&pool, &props));
   s.close();
   CHECK(simtFindings() == 1 && reports("leak") && reports("1 device allocation of 100 bytes") && reports("1 page-locked host block"));
+  CHECK(reports("1 stream, 1 event, 1 module, 1 memory pool"));
 }
 
 TEST("driver device: attributes of an A100, and no others") {
