@@ -78,6 +78,16 @@ TEST("driver context: what is left in it when it ends is a leak") {
   CHECK(reports("1 stream, 1 event, 1 module, 1 memory pool"));
 }
 
+TEST("driver context: work that nobody waits for is found when it ends") {
+  for (const bool waits : {true, false}) {
+    Session s;
+    OK(cuMemsetD8Async(s.buffer(100), 0, 100, s.stream));
+    if (waits) OK(cuCtxSynchronize());
+    s.close();
+    CHECK(reports("unfinished work") == !waits);
+  }
+}
+
 TEST("driver device: attributes of an A100, and no others") {
   Session s;
   const auto attribute = [](CUdevice_attribute a) {

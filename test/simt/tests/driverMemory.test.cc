@@ -216,3 +216,14 @@ TEST("driver host memory: giving it back while a copy is enqueued, or twice, is 
   CHECK_CU(CUDA_ERROR_INVALID_VALUE, cuMemFreeHost(host));
   CHECK(simtFindings() == 1);
 }
+
+TEST("driver memory in stream order: a free that does not wait for its allocation") {
+  for (const bool waits : {true, false}) {
+    Session s;
+    CUdeviceptr p = 0;
+    OK(cuMemAllocAsync(&p, 100, s.stream));
+    if (waits) OK(cuStreamSynchronize(s.stream));
+    cuMemFree(p);
+    CHECK(reports("unsynchronised free") == !waits);
+  }
+}
