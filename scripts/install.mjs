@@ -80,9 +80,12 @@ function withCmake(env) {
 
 /**
  * node-gyp takes compiler settings from the folder of a Node installation and would download one. Ours is as good as empty: the flags are in
- * binding.gyp, the headers in node-api-headers.
+ * binding.gyp, the headers in node-api-headers. npm's settings, which node-gyp puts above its own arguments, may name another, whose flags
+ * (such as an older C++) would come after ours.
  */
-function withGyp(env) {
+function withGyp(tools) {
+  const ofNpm = Object.keys(process.env).filter((name) => /^npm_(package_)?config_/i.test(name))
+  const env = { ...tools, ...Object.fromEntries(ofNpm.map((name) => [name, undefined])) }
   const headers = path.join(build, 'nodedir', 'include', 'node')
   mkdirSync(headers, { recursive: true })
   const configurations = { Release: {}, Debug: {} }

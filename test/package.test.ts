@@ -129,7 +129,8 @@ describe('the install script', () => {
     expect(install(folder).out).toContain('up to date')
 
     writeFileSync(path.join(folder, 'native/runtime.cc'), 'int answer() { return 43; }\n')
-    expect(install(folder, { LANTERN_BUILD: 'gyp' })).toMatchObject({ status: 0, error: '' })
+    const elsewhere = { npm_config_nodedir: '/nowhere', NPM_CONFIG_NODEDIR: '/nowhere' } // headers and flags of another Node
+    expect(install(folder, { LANTERN_BUILD: 'gyp', ...elsewhere })).toMatchObject({ status: 0, error: '' })
     expect(described(folder)).toMatchObject({ builder: 'node-gyp', answer: 43, ...withCuda })
     expect(install(folder).out).toContain('up to date')
     expect(install(folder, { LANTERN_BUILD: 'cmake' }).out).toContain('cmake-js')
