@@ -194,6 +194,11 @@ TEST("driver host memory: page-locked blocks are known to their end, and registe
   OK(cuStreamSynchronize(s.stream));
   CHECK(s.read<char>(p, 1)[0] == 6);
   OK(cuMemHostUnregister(own.data()));
+  OK(cuMemHostRegister(own.data() + 1000, 1000, 0));
+  CHECK_CU(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoDAsync(p, own.data(), 1500, s.stream));  // page-locked in part
+  CHECK_CU(CUDA_ERROR_INVALID_VALUE, cuMemcpyHtoDAsync(p, own.data() + 1500, 1000, s.stream));
+  OK(cuMemcpyHtoDAsync(p, own.data(), 1000, s.stream));
+  OK(cuMemHostUnregister(own.data() + 1000));
   void* mapped = nullptr;
   CHECK_CU(CUDA_ERROR_NOT_SUPPORTED, cuMemHostAlloc(&mapped, 64, CU_MEMHOSTALLOC_DEVICEMAP));
   CHECK(simtFindings() == 0);
