@@ -64,6 +64,13 @@ TEST("access: one past the end, a freed array, a null pointer") {
   CHECK(errorOf([&] { m.run({1}, {32}, 0, uint64_t(0), y); }) == 700);
 }
 
+TEST("access: the bytes before an allocation, by an instruction that was inside it") {
+  Machine m(kernelText(".param .u64 x", "ld.param.u64 %rd1, [x];\nmov.u32 %r1, %ctaid.x;\nmul.wide.u32 %rd2, %r1, 4;\nsub.s64 %rd2, %rd1, %rd2;\nld.global.u32 %r2, [%rd2];"));
+  const uint64_t x = m.array(std::vector<int>(4, 1));
+  CHECK(errorOf([&] { m.run({1}, {1}, 0, x); }) == 0);
+  CHECK(errorOf([&] { m.run({2}, {1}, 0, x); }) == 700);
+}
+
 TEST("access: alignment is that of the whole vector") {
   Machine m(kernelText(".param .u64 x", "ld.param.u64 %rd1, [x];\nld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd1+8];"));
   const uint64_t x = m.array(std::vector<int>(64, 1));
