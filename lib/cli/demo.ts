@@ -253,6 +253,7 @@ async function reportOf({
         title: 'Training: cross entropy',
         xLabel: 'optimiser step',
         yLabel: 'nats a token',
+        logarithmic: true,
         curves: decoders(curves.train),
       },
       {

@@ -11,6 +11,8 @@ export interface Plot {
   title: string
   xLabel: string
   yLabel: string
+  /** Of the y axis: for values over orders of magnitude, all above 0. */
+  logarithmic?: boolean
   curves: readonly Curve[]
 }
 
@@ -80,7 +82,7 @@ ${rows.map((r) => `<tr>${cells('td', r)}</tr>`).join('\n')}</table></div>${note 
 }
 
 /** A line plot as an SVG string. */
-export async function renderPlot({ xLabel, yLabel, curves }: Plot): Promise<string> {
+export async function renderPlot({ xLabel, yLabel, logarithmic, curves }: Plot): Promise<string> {
   const { init } = await import('echarts') // a second to load: only for those who draw
   const chart = init(null, null, { renderer: 'svg', ssr: true, width: 920, height: 360 })
   const option: EChartsCoreOption = {
@@ -88,7 +90,12 @@ export async function renderPlot({ xLabel, yLabel, curves }: Plot): Promise<stri
     grid: { left: 64, right: 24, top: 48, bottom: 52 },
     legend: { top: 8 },
     xAxis: { type: 'value', name: xLabel, nameLocation: 'middle', nameGap: 30, min: 'dataMin', max: 'dataMax' },
-    yAxis: { type: 'value', name: yLabel, nameLocation: 'middle', nameGap: 44, scale: true },
+    yAxis: {
+      ...(logarithmic ? { type: 'log', minorSplitLine: { show: true } } : { type: 'value', scale: true }),
+      name: yLabel,
+      nameLocation: 'middle',
+      nameGap: 44,
+    },
     series: curves.map(({ name, points }) => ({ name, type: 'line', showSymbol: false, data: points })),
   }
   chart.setOption(option)
