@@ -2,10 +2,11 @@
 //
 //   --addon [vitest arguments]   builds the addon that way instead, and runs vitest on it
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { runNativeTests } from './nativeTests.mjs'
 import { toolchain } from './toolchain.mjs'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
@@ -36,18 +37,7 @@ function nativeTests(filter) {
   compile('nativeTest')
   // The stack that detect_stack_use_after_return puts in place of the real one does not keep the alignment of 64-byte vectors.
   const options = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_stack_use_after_return=0' }
-  const { status, stdout } = spawnSync(path.join(build, 'nativeTest'), filter, {
-    env: { ...process.env, ...options },
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  process.stdout.write(stdout)
-  const [, passed, failed] = /(\d+) passed, (\d+) failed/.exec(stdout) ?? [0, 0, 1] // a sanitizer's error ends the run: one failed
-  writeFileSync(
-    path.join(build, 'report.json'),
-    JSON.stringify({ numPassedTests: Number(passed), numFailedTests: Number(failed) }),
-  )
-  process.exit(status ?? 1)
+  process.exit(runNativeTests(path.join(build, 'nativeTest'), filter, path.join(build, 'report.json'), options))
 }
 
 function addonTests(args) {
