@@ -33,7 +33,8 @@ export { loadConfig, parseConfig } from './config/config.js'
 
 // Tensors: a device with one ordered stream, memory by scopes, gradients by a tape.
 
-export { Device, type DeviceInfo, type DeviceKind, type DeviceOptions, type LaunchParams } from './tensor/device.js'
+export { Device, type DeviceInfo, type DeviceOptions, type LaunchParams } from './tensor/device.js'
+export type { DeviceKind } from './tensor/deviceKind.js'
 export type { AddonInfo, CudaInfo, GpuInfo, KernelTiming, MemoryStats } from './tensor/native.js'
 export { recompute } from './tensor/recompute.js'
 export type { Scope } from './tensor/scope.js'

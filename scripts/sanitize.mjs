@@ -3,21 +3,15 @@
 //   --addon [vitest arguments]   builds the addon that way instead, and runs vitest on it
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { runNativeTests } from './nativeTests.mjs'
+import { cmakeBuild, run } from './run.mjs'
 import { toolchain } from './toolchain.mjs'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const build = path.join(root, 'build', 'asan')
 const compiler = toolchain().compiler.path
-
-/** Runs a command with our output; ends the process when it fails. */
-function run(command, args, env = {}) {
-  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
-  if (status !== 0) process.exit(status ?? 1)
-}
 
 function compile(target) {
   mkdirSync(build, { recursive: true })
@@ -29,8 +23,7 @@ function compile(target) {
     `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${build}`,
   ]
   const env = { LANTERN_CUDA: 'off' } // nothing here runs on a GPU, and nvcc takes longer than the rest
-  run('cmake', ['-S', root, '-B', build, '--log-level=WARNING', ...settings], env)
-  run('cmake', ['--build', build, '--target', target, '--parallel', String(os.availableParallelism())], env)
+  cmakeBuild(root, build, target, { settings, env })
 }
 
 function nativeTests(filter) {
@@ -43,12 +36,13 @@ function nativeTests(filter) {
 function addonTests(args) {
   compile('lantern')
   const library = spawnSync(compiler, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim()
-  run(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args], {
+  const env = {
     LANTERN_ADDON: path.join(build, 'lantern.node'),
     LANTERN_TEST_DEVICE: 'cpu',
     LD_PRELOAD: library,
     ASAN_OPTIONS: 'detect_leaks=0', // Node leaves its own memory to the end of the process
-  })
+  }
+  run(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args], { cwd: root, env })
 }
 
 const [first, ...rest] = process.argv.slice(2)

@@ -1,5 +1,6 @@
 import { afterAll } from 'vitest'
-import { Device, type DeviceKind, type DeviceOptions } from '../lib/tensor/device.js'
+import { Device, type DeviceOptions } from '../lib/tensor/device.js'
+import type { DeviceKind } from '../lib/tensor/deviceKind.js'
 import { narrow, widen } from '../lib/tensor/tensor.js'
 
 /** What the tests that hold on every device run on: LANTERN_TEST_DEVICE, `cpu` if it is not set. */

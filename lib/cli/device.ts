@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { DEVICE_KINDS, Device, type DeviceKind, isDeviceKind } from '../tensor/device.js'
+import { Device } from '../tensor/device.js'
+import { DEVICE_KINDS, type DeviceKind, isDeviceKind } from '../tensor/deviceKind.js'
 import type { Print } from './command.js'
 
 /** Where a command computes: the setting of every command that opens a device. */

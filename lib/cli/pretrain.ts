@@ -23,6 +23,7 @@ import { interruptible } from './interrupt.js'
 import { measurePeak } from './peak.js'
 import { printer } from './progress.js'
 import { folder } from './settings.js'
+import { exitCodeOf } from './training.js'
 
 const schema = z.object({
   out: folder('run folder: gets tokenizer/, model/, checkpoints/ and metrics.jsonl'),
@@ -110,7 +111,7 @@ async function pretrain(device: Device, o: PretrainSettings): Promise<number> {
   })
   if (end === 'interrupted') {
     console.log('interrupted; go on with --resume')
-    return 130
+    return exitCodeOf({ end })
   }
   const { loss } = await trainer.evaluate(held)
   const provenance = {
@@ -127,7 +128,7 @@ async function pretrain(device: Device, o: PretrainSettings): Promise<number> {
   }
   await writeFileAtomic(join(o.out, 'model', 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
   console.log(end, provenance)
-  return 0
+  return exitCodeOf({ end })
 }
 
 /** How the model that this one went on from was made. */

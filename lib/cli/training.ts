@@ -172,4 +172,4 @@ function both(a: TrainListener, b: TrainListener = {}): TrainListener {
 }
 
 /** The exit code of a training command. */
-export const exitCodeOf = ({ end }: TrainingResult): number => (end === 'interrupted' ? 130 : 0)
+export const exitCodeOf = ({ end }: Pick<TrainingResult, 'end'>): number => (end === 'interrupted' ? 130 : 0)

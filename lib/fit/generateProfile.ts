@@ -73,8 +73,11 @@ function startDraft(
   const present = random.chance(0.75)
   let end = present ? now : now - random.int(2, 8)
   const count = Math.max(1, Math.min(random.int(1, 4), Math.floor(years / 1.5)))
-  const known = random.shuffle(field.employers.flatMap((kind) => phrases.employers[kind]))
-  const companies = Array.from({ length: count }, (_, i) => pickCompany(known.slice(i, i + 1), random))
+  const known = random.sample(
+    field.employers.flatMap((kind) => phrases.employers[kind]),
+    count,
+  )
+  const companies = known.map((name) => pickCompany([name], random))
   const cuts = companies.map(() => random.int(10, 20))
   const whole = cuts.reduce((sum, cut) => sum + cut, 0)
   const jobs = companies.map((company, i) => {

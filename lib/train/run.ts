@@ -114,7 +114,6 @@ async function restore(path: string, trainer: Trainer, model: Qwen2, fingerprint
     )
   trainer.state = state
   trainer.optimiser.count = state.step
-  trainer.optimiser.zeroGrad() // a step that failed may have left some
   await load(join(path, 'model.safetensors'), named(model))
   await load(join(path, 'optimiser.safetensors'), trainer.optimiser.state())
 }

@@ -25,7 +25,7 @@ class Stream {
   void launch(const Kernel& kernel, const void* params);
   void host(std::function<void()> work);                 // runs on the executor thread, in order
   void fence(std::function<void(Status)> done);          // gets the first error that the host thread does not know of yet
-  void told(int64_t fence);  // it knows what the n-th fence reported, counted from 0: kernels enqueued from here on run
+  void told(int64_t fence);                              // it knows what the n-th fence reported, counted from 0: kernels enqueued from here on run
   size_t workspaceBytes() const { return workspace_.bytes(); }
   int threads() const { return pool_.threads(); }
   int64_t launched() const { return launched_; }

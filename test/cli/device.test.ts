@@ -15,7 +15,7 @@ import { pretrainCommand } from '../../lib/cli/pretrain.js'
 import { serve, serveCommand } from '../../lib/cli/serve.js'
 import { train, trainCommand } from '../../lib/cli/train.js'
 import { ConfigError, DeviceError } from '../../lib/errors.js'
-import type { DeviceKind } from '../../lib/tensor/device.js'
+import type { DeviceKind } from '../../lib/tensor/deviceKind.js'
 import { temporaryFolder } from '../tiny.js'
 
 const root = temporaryFolder()

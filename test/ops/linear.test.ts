@@ -216,11 +216,12 @@ test('a weight row that no bfloat16 pair fits, at an odd address', async () => {
 })
 
 test('dimensions before the last stay, and a saved activation input leaves nothing behind', async () => {
-  const device = testDevice() // its own: tensors of other tests may be collected meanwhile
-  const x = device.tensor(normal(10, 2 * 3 * 8), [2, 3, 8])
-  const weight = device.tensor(normal(11, 5 * 8), [5, 8])
+  const device = testDevice() // its own, and every tensor held to the end: what nobody holds may be collected meanwhile
+  using x = device.tensor(normal(10, 2 * 3 * 8), [2, 3, 8])
+  using weight = device.tensor(normal(11, 5 * 8), [5, 8])
   weight.requiresGrad = true
-  expect(linear(x, weight).shape).toEqual([2, 3, 5])
+  using first = linear(x, weight)
+  expect(first.shape).toEqual([2, 3, 5])
   weight.grad ??= device.zeros([5, 8])
   await device.synchronize()
   const before = device.memory().live
