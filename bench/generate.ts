@@ -1,5 +1,5 @@
 import { Engine } from '../lib/generate/engine.js'
-import type { Qwen2 } from '../lib/models/qwen2.js'
+import type { Decoder } from '../lib/models/decoder.js'
 import type { FloatDType } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
 import { type ModelShape, randomIds, randomQwen2 } from './support/data.js'
@@ -73,7 +73,7 @@ interface Case {
 
 async function measure(
   context: BenchContext,
-  model: Qwen2,
+  model: Decoder,
   { shape, prompt, tokens }: Setting,
   { dtype, batch, mode }: Case,
 ): Promise<Row> {
@@ -99,7 +99,7 @@ async function measure(
 }
 
 /** Seconds of the prefill of all prompts, or of the decoding after it. */
-function engineContender(model: Qwen2, batch: number, prompt: number, tokens: number, mode: Case['mode']): Contender {
+function engineContender(model: Decoder, batch: number, prompt: number, tokens: number, mode: Case['mode']): Contender {
   const prompts = Array.from({ length: batch }, (_, i) => randomIds(prompt, model.config.vocabSize, i))
   const once = async () => {
     const steps: number[] = []

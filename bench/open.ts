@@ -1,8 +1,8 @@
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { configToJson, tensorShapes } from '../lib/models/config.js'
-import { loadModel } from '../lib/models/registry.js'
+import { configToJson, tensorShapes } from '../lib/models/families.js'
+import { loadDecoder } from '../lib/models/registry.js'
 import { embedding } from '../lib/ops/embedding.js'
 import { linear } from '../lib/ops/linear.js'
 import { rmsNorm } from '../lib/ops/rmsNorm.js'
@@ -62,7 +62,7 @@ async function opened(context: BenchContext): Promise<Row> {
     writeFileSync(join(folder, 'config.json'), JSON.stringify(configToJson(config)))
     const bytes = writeSparse(file, tensorShapes(config))
     const run = async () => {
-      const model = await loadModel(device, folder)
+      const model = await loadDecoder(device, folder)
       {
         using _scope = device.scope()
         const id = device.tensor(Int32Array.of(0))

@@ -9,7 +9,7 @@ import {
   distillHead,
   explanationSample,
   generatePairs,
-  loadModel,
+  loadDecoder,
   Optimiser,
   pack,
   Tape,
@@ -19,8 +19,8 @@ import {
 
 /** Distils on generated pairs, four a step. Resolves to the mean cross entropy and divergence of every step, nats a token. */
 export async function distil(device: Device, teacherFolder: string, studentFolder: string, steps: number) {
-  using teacher = await loadModel(device, teacherFolder)
-  using student = await loadModel(device, studentFolder, { trainable: true })
+  using teacher = await loadDecoder(device, teacherFolder)
+  using student = await loadDecoder(device, studentFolder, { trainable: true })
   const tokenizer = await Tokenizer.fromFolder(studentFolder)
   const optimiser = new Optimiser(student.parameters)
   const pairs = [...generatePairs({ seed: 1, count: 4 * steps })]

@@ -4,7 +4,7 @@
  *     node build/examples/generate.js runs/teacher/model "Which skills does a nurse need?" "What does a welder do?"
  */
 import { fileURLToPath } from 'node:url'
-import { Device, Engine, encodeChat, loadModel, Tokenizer } from 'lantern-node'
+import { Device, Engine, encodeChat, loadDecoder, Tokenizer } from 'lantern-node'
 
 /** Answers chat messages, greedily, at most `maxTokens` tokens each. `onText` gets the pieces of all answers as they come. */
 export async function answer(
@@ -14,7 +14,7 @@ export async function answer(
   { maxTokens = 100, onText = (_index: number, _piece: string) => {}, signal = new AbortController().signal } = {},
 ): Promise<string[]> {
   const tokenizer = await Tokenizer.fromFolder(folder)
-  using model = await loadModel(device, folder)
+  using model = await loadDecoder(device, folder)
   using engine = new Engine(model, { vocabularyLimit: tokenizer.vocabSize })
   const one = async (content: string, index: number) => {
     const ids = encodeChat(tokenizer, [{ role: 'user', content }], { addGenerationPrompt: true })

@@ -62,27 +62,23 @@ export { gradNorm } from './ops/gradNorm.js'
 export { type Activation, type LinearOptions, linear } from './ops/linear.js'
 export { type CacheWriteOptions, cacheWrite, type PagedAttentionOptions, pagedAttention } from './ops/pagedAttention.js'
 export { gatherRows, l2Normalize, lastToken, meanPooling } from './ops/pooling.js'
-export { addRmsNorm, rmsNorm } from './ops/rmsNorm.js'
+export { addRmsNorm, headRmsNorm, rmsNorm } from './ops/rmsNorm.js'
 export { type RopeOptions, type RopeTableOptions, rope, ropeTable } from './ops/rope.js'
 export { type RowSampling, type SamplingBatch, sample } from './ops/sampling.js'
 export { swiglu, swigluPacked } from './ops/swiglu.js'
 
 // Models: Hugging Face folders in and out, weights mapped.
 
-export {
-  configToJson,
-  type DecoderConfig,
-  eosTokenIds,
-  parameterCount,
-  parseDecoderConfig,
-  readDecoderConfig,
-  tensorShapes,
-} from './models/config.js'
+export { eosTokenIds, type ModelConfig } from './models/config.js'
+export { Decoder } from './models/decoder.js'
+export type { DecoderConfig, LongRope } from './models/decoderConfig.js'
+export { configToJson, parameterCount, parseModelConfig, readModelConfig, tensorShapes } from './models/families.js'
 export { type FolderContent, type ModelFolder, openFolder, saveFolder } from './models/folder.js'
+export { embed } from './models/gte.js'
 export { randomWeights } from './models/initialise.js'
-export { type Packed, pack } from './models/packed.js'
-export { type Attend, Qwen2, type WeightSource } from './models/qwen2.js'
-export { createModel, type LoadOptions, loadModel } from './models/registry.js'
+export { type Attend, Model, type WeightSource } from './models/model.js'
+export { type Packed, type PackOptions, pack, type Span } from './models/packed.js'
+export { createDecoder, type LoadOptions, loadDecoder, loadModel } from './models/registry.js'
 export {
   type HostArray,
   type HostTensor,

@@ -79,7 +79,8 @@ describe('the public API', () => {
 
   it('has the names of every layer', () => {
     const names = exported.map(({ name }) => name)
-    const one = 'Device Tape distillHead Qwen2 loadModel Tokenizer Engine Trainer distillation FitService createServer'
+    const one =
+      'Device Tape distillHead Decoder loadModel Tokenizer Engine Trainer distillation FitService createServer'
     expect(names).toEqual(expect.arrayContaining(one.split(' ')))
   })
 

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
 import { generatePairs } from '../lib/fit/generate.js'
-import type { DecoderConfig } from '../lib/models/config.js'
+import { Decoder } from '../lib/models/decoder.js'
+import type { DecoderConfig } from '../lib/models/decoderConfig.js'
 import { saveFolder } from '../lib/models/folder.js'
 import { randomWeights } from '../lib/models/initialise.js'
-import { Qwen2 } from '../lib/models/qwen2.js'
 import type { Device } from '../lib/tensor/device.js'
 import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../lib/text/bpeTrainer.js'
 import { Tokenizer } from '../lib/text/tokenizer.js'
@@ -42,7 +42,7 @@ export async function writeTinyModel(
     /** Standard deviation of the weights. */
     std?: number
     config?: Partial<DecoderConfig>
-    changes?: (model: Qwen2) => void
+    changes?: (model: Decoder) => void
   },
 ): Promise<void> {
   const { tokenizerFrom, seed = 1, hiddenSize = 32, padding = 0, std, changes } = options
@@ -69,7 +69,7 @@ export async function writeTinyModel(
     dtype: 'float32',
     ...options.config,
   }
-  using model = new Qwen2(device, config, randomWeights(device, { seed, layers: 2, ...(std && { std }) }))
+  using model = new Decoder(device, config, randomWeights(device, { seed, layers: 2, ...(std && { std }) }))
   changes?.(model)
   const tensors = [...model.parameters].map(([name, tensor]) => ({ name, tensor }))
   await saveFolder(folder, { config, tensors, tokenizerFrom })

@@ -10,8 +10,9 @@ import { writeFileAtomic } from '../files.js'
 import { type PairSample, readDataset } from '../fit/dataset.js'
 import { type ExplanationScore, scoreExplanation } from '../fit/explain.js'
 import { Engine } from '../generate/engine.js'
+import type { Decoder } from '../models/decoder.js'
+import type { Model } from '../models/model.js'
 import { pack } from '../models/packed.js'
-import type { Qwen2 } from '../models/qwen2.js'
 import type { Device } from '../tensor/device.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { fitSamples, microBatches, type Sample, weightOf } from '../train/batches.js'
@@ -157,7 +158,7 @@ async function scoreExplainer(
 }
 
 async function corpusLoss(
-  model: Qwen2,
+  model: Decoder,
   samples: readonly Sample[],
   microBatchTokens: number,
   signal?: AbortSignal,
@@ -178,7 +179,7 @@ async function corpusLoss(
 
 /** Greedy explanations of all pairs through one engine, which batches them. */
 async function generateAll(
-  model: Qwen2,
+  model: Decoder,
   tokenizer: Tokenizer,
   pairs: readonly PairSample[],
   { maxTokens, batchSize }: ExplainerSettings,
@@ -236,7 +237,7 @@ async function scoreClassifier(
 }
 
 /** The index in LEVELS of every logit. */
-function levelsOf(path: string, { config }: Qwen2): number[] {
+function levelsOf(path: string, { config }: Model): number[] {
   const names = config.id2label ?? []
   const known: readonly string[] = LEVELS
   const levels = names.map((name) => known.indexOf(name.toLowerCase()))

@@ -1,28 +1,41 @@
 import { ArgumentError } from '../errors.js'
-import type { Qwen2 } from '../models/qwen2.js'
-import { type LoadOptions, loadModel } from '../models/registry.js'
+import type { Decoder } from '../models/decoder.js'
+import type { Model } from '../models/model.js'
+import { type LoadOptions, loadDecoder, loadModel } from '../models/registry.js'
 import type { Device } from '../tensor/device.js'
 import { Tokenizer } from '../text/tokenizer.js'
 
 /** A model with its tokenizer, checked against each other. */
-export interface OpenedModel extends Disposable {
-  model: Qwen2
+export interface Opened<M extends Model> extends Disposable {
+  model: M
   tokenizer: Tokenizer
 }
 
 /**
  * Opens a model folder for a task.
- * @param task `decode`: a language model; `classify`: a model with a classification head
+ * @param task `decode`: a language model; `classify`: a model with a classification head, of any family
  * @throws ArgumentError when the model is for the other task; ConfigError, CheckpointError, TokenizerError for a folder that does not fit
  */
 export async function openModel(
   device: Device,
   path: string,
+  task: 'decode',
+  options?: LoadOptions,
+): Promise<Opened<Decoder>>
+export async function openModel(
+  device: Device,
+  path: string,
+  task: 'classify',
+  options?: LoadOptions,
+): Promise<Opened<Model>>
+export async function openModel(
+  device: Device,
+  path: string,
   task: 'decode' | 'classify',
   options: LoadOptions = {},
-): Promise<OpenedModel> {
+): Promise<Opened<Model>> {
   const tokenizer = await Tokenizer.fromFolder(path)
-  const model = await loadModel(device, path, options)
+  const model = await (task === 'decode' ? loadDecoder : loadModel)(device, path, options)
   try {
     tokenizer.checkMatches(model.config.vocabSize)
     const classifies = model.config.numLabels !== undefined

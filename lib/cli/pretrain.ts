@@ -6,8 +6,8 @@ import { languageModelling } from '../distill/objectives.js'
 import { writeFileAtomic } from '../files.js'
 import { type CorpusDocument, corpusDocuments, listDocuments, tokenizerPhrases, tokenizerTexts } from '../fit/corpus.js'
 import { type GeneratedPair, generatePairs } from '../fit/generate.js'
-import type { DecoderConfig } from '../models/config.js'
-import { createModel, loadModel } from '../models/registry.js'
+import type { DecoderConfig } from '../models/decoderConfig.js'
+import { createDecoder, loadDecoder } from '../models/registry.js'
 import type { Device } from '../tensor/device.js'
 import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../text/bpeTrainer.js'
 import { encodeChatSample } from '../text/chat.js'
@@ -82,8 +82,8 @@ async function pretrain(device: Device, o: PretrainSettings): Promise<number> {
 
   const dtype = device.fastestDtype
   const model = o.from
-    ? await loadModel(device, o.from, { trainable: true, weights: dtype, activations: dtype })
-    : createModel(device, modelConfig(o, tokenizer), { seed: o.seed, dtype })
+    ? await loadDecoder(device, o.from, { trainable: true, weights: dtype, activations: dtype })
+    : createDecoder(device, modelConfig(o, tokenizer), { seed: o.seed, dtype })
   const steps = Math.ceil(samples.length / o.batch) * o.epochs
   const optimiser = new Optimiser(model.parameters, { betas: [0.9, 0.98], weightDecay: 0.05 })
   const trainer = new Trainer(device, languageModelling(model), optimiser, samples, held, {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { z } from 'zod'
 import { writeFileAtomic } from '../files.js'
 import { type PairSample, readDataset } from '../fit/dataset.js'
-import type { Qwen2 } from '../models/qwen2.js'
+import type { Model } from '../models/model.js'
 import type { Device } from '../tensor/device.js'
 import { fitSamples, type Sample } from '../train/batches.js'
 import { Optimiser } from '../train/optimiser.js'
@@ -42,7 +42,7 @@ interface Run {
   /** Name of the command, for made-with.json. */
   command: string
   settings: RunSettings
-  model: Qwen2
+  model: Model
   objective: Objective
   /** What a resumed run must share besides data and training settings. */
   identity?: unknown

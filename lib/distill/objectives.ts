@@ -1,6 +1,6 @@
-import type { Packed } from '../models/packed.js'
-import { pack } from '../models/packed.js'
-import type { Qwen2 } from '../models/qwen2.js'
+import type { Decoder } from '../models/decoder.js'
+import type { Model } from '../models/model.js'
+import { type Packed, pack } from '../models/packed.js'
 import { crossEntropy } from '../ops/crossEntropy.js'
 import { type DistillLoss, distillHead, linearCrossEntropy } from '../ops/distillHead.js'
 import type { Device } from '../tensor/device.js'
@@ -9,7 +9,7 @@ import type { Sample } from '../train/batches.js'
 import type { LossParts, Objective } from '../train/trainer.js'
 
 /** Supervised fine-tuning: cross entropy of the next token. */
-export function languageModelling(model: Qwen2): Objective {
+export function languageModelling(model: Decoder): Objective {
   return {
     parts: ['ce', 'kd', 'teacherEntropy', 'agreement', 'valid'],
     loss(samples, scale) {
@@ -40,7 +40,7 @@ export interface DistillationOptions {
  * White-box distillation (LANTERN, equations 1 to 5): lambdaSft * CE + lambdaKd * divergence(teacher, student), per valid token.
  * The teacher is frozen; it may differ in hidden size, depth and padding of the vocabulary, not in the meaning of token ids.
  */
-export function distillation(student: Qwen2, teacher: Qwen2, options: DistillationOptions): Objective {
+export function distillation(student: Decoder, teacher: Decoder, options: DistillationOptions): Objective {
   const lambdaSft = options.lambdaSft ?? 0.1
   const lambdaKd = options.lambdaKd ?? 0.9
   return {
@@ -74,7 +74,7 @@ export function distillation(student: Qwen2, teacher: Qwen2, options: Distillati
 }
 
 /** Sequence classification by softmax cross entropy (LANTERN, equation 6). */
-export function classification(model: Qwen2, options: { classWeights?: readonly number[] } = {}): Objective {
+export function classification(model: Model, options: { classWeights?: readonly number[] } = {}): Objective {
   const { device } = model
   const weights = options.classWeights
     ? device.persistent(() => device.tensor(Float32Array.from(options.classWeights!)))
@@ -110,7 +110,7 @@ function packed(device: Device, samples: readonly Sample[]): { batch: Packed; la
  * Multiply-adds times two of a forward pass: 2 per weight and token, causal attention's two products over half a square, and the head for
  * tokens with a label (all that the fused head computes). A backward pass costs twice as much.
  */
-export function forwardFlops(model: Qwen2, samples: readonly Sample[], head = true): number {
+export function forwardFlops(model: Model, samples: readonly Sample[], head = true): number {
   const { layers, hiddenSize: h, heads, kvHeads, headDim, intermediateSize: f, vocabSize, causal } = model.config
   const perToken = 2 * layers * (h * headDim * (2 * heads + 2 * kvHeads) + 3 * h * f)
   let flops = 0

@@ -1,6 +1,7 @@
 import { LanternError } from '../errors.js'
+import type { Decoder } from '../models/decoder.js'
+import type { Attend } from '../models/model.js'
 import { pack } from '../models/packed.js'
-import type { Attend, Qwen2 } from '../models/qwen2.js'
 import { attention } from '../ops/attention.js'
 import { cacheWrite, pagedAttention } from '../ops/pagedAttention.js'
 import { lastToken } from '../ops/pooling.js'
@@ -65,7 +66,7 @@ interface Request extends Sequence {
  *     engine.dispose()
  */
 export class Engine {
-  readonly #model: Qwen2
+  readonly #model: Decoder
   readonly #scheduler: Scheduler<Request>
   readonly #caches: { k: Tensor; v: Tensor }[]
   readonly #limit: number
@@ -74,7 +75,7 @@ export class Engine {
   #loop: Promise<void> | null = null
   #disposed = false
 
-  constructor(model: Qwen2, options: EngineOptions = {}) {
+  constructor(model: Decoder, options: EngineOptions = {}) {
     this.#model = model
     const { kvHeads, headDim, layers, vocabSize } = model.config
     const pool = new BlockPool(BlockPool.needed(options.cacheTokens ?? 8192))
@@ -231,11 +232,10 @@ export class Engine {
     const { device, config } = this.#model
     using scope = device.scope()
     const fresh = sequences.map((s) => s.ids.slice(s.cached))
-    const batch = pack(
-      device,
-      fresh,
-      sequences.map((s) => s.cached),
-    )
+    const batch = pack(device, fresh, {
+      offsets: sequences.map((s) => s.cached),
+      contexts: sequences.map((s) => s.promptLength + s.options.maxTokens),
+    })
     const slots = Int32Array.from(sequences.flatMap((s, i) => fresh[i]!.map((_, k) => this.#slot(s, s.cached + k))))
     const slotMapping = device.tensor(slots)
     const maxBlocks = Math.max(...sequences.map((s) => s.blocks.length))

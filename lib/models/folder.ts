@@ -1,11 +1,13 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { copyFile, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { suggest } from '../config/suggest.js'
 import { CheckpointError } from '../errors.js'
 import { replaceDirectory, restoreDirectory, writeFileAtomic } from '../files.js'
 import type { Device } from '../tensor/device.js'
 import { type DType, type Shape, shapeText, type Tensor } from '../tensor/tensor.js'
-import { configToJson, type DecoderConfig, eosTokenIds, readDecoderConfig, tensorShapes } from './config.js'
+import { eosTokenIds, type ModelConfig } from './config.js'
+import { configToJson, readModelConfig, tensorShapes } from './families.js'
 import {
   type NamedTensor,
   openSafetensors,
@@ -31,14 +33,14 @@ const TOKENIZER_FILES = [
 /** An opened Hugging Face folder: its config, and its tensors mapped from one file or several. */
 export class ModelFolder {
   readonly path: string
-  readonly config: DecoderConfig
+  readonly config: ModelConfig
   readonly #files: readonly SafetensorsFile[]
   readonly #tensors: ReadonlyMap<string, SafetensorsFile>
 
   /** @internal use openFolder */
   constructor(
     path: string,
-    config: DecoderConfig,
+    config: ModelConfig,
     files: readonly SafetensorsFile[],
     tensors: ReadonlyMap<string, SafetensorsFile>,
   ) {
@@ -71,24 +73,23 @@ export class ModelFolder {
 
   /**
    * Checks that all tensors of a model are there in the right shapes, before any of them is touched.
-   * @param expected shapes by full name; default: what the config asks for
-   * @returns names of tensors that the folder has and the model does not
-   * @throws CheckpointError listing everything that is missing or misshapen
+   * @param config of the model to be built; default: that of the folder
+   * @param options.missing whether tensors may be missing, to be initialised
+   * @returns names of tensors that the folder has and the model does not: those of a head that this model does without
+   * @throws CheckpointError listing everything that is missing (with the nearest name there is), misshapen or unexpected
    */
-  verify(expected: ReadonlyMap<string, Shape> = tensorShapes(this.config)): string[] {
-    const problems = [...expected].flatMap(([name, shape]) => this.#problem(name, shape) ?? [])
+  verify(config: ModelConfig = this.config, options: { missing?: boolean } = {}): string[] {
+    const expected = tensorShapes(config)
     const wanted = new Set([...expected.keys()].map((name) => this.#stored(name)))
     const unexpected = this.names.filter((name) => !wanted.has(name))
+    const problems = [...expected].flatMap(([name, shape]) => {
+      if (options.missing && !this.has(name)) return []
+      return this.#problem(name, shape, unexpected) ?? []
+    })
     if (problems.length === 0) return unexpected
-    const surplus = unexpected.length > 0 ? `; unexpected: ${list(unexpected)}` : ''
-    throw new CheckpointError(
-      problems[0]!.code,
-      this.path,
-      `${list(
-        problems.map((p) => p.text),
-        '; ',
-      )}${surplus}; ${ADVICE}`,
-    )
+    const surplus = unexpected.length > 0 ? `; unexpected: ${unexpected.join(', ')}` : ''
+    const texts = problems.map((p) => p.text).join('; ')
+    throw new CheckpointError(problems[0]!.code, this.path, `${texts}${surplus}; ${ADVICE}`)
   }
 
   /** Closes the files. Tensors already taken stay valid. */
@@ -107,9 +108,13 @@ export class ModelFolder {
     return bare !== undefined && this.#tensors.has(bare) ? bare : undefined
   }
 
-  #problem(name: string, shape: Shape): { code: string; text: string } | undefined {
+  #problem(name: string, shape: Shape, others: readonly string[] = []): { code: string; text: string } | undefined {
     const stored = this.#stored(name)
-    if (stored === undefined) return { code: 'ERR_CHECKPOINT_MISSING', text: `${name} ${shapeText(shape)} is missing` }
+    if (stored === undefined) {
+      const near = suggest(name, others)
+      const hint = near === undefined ? '' : ` (is it ${near}?)`
+      return { code: 'ERR_CHECKPOINT_MISSING', text: `${name} ${shapeText(shape)} is missing${hint}` }
+    }
     const actual = this.#tensors.get(stored)!.info(stored).shape
     if (actual.length === shape.length && actual.every((d, i) => d === shape[i])) return undefined
     return {
@@ -121,16 +126,13 @@ export class ModelFolder {
 
 const ADVICE = 'config.json and the weights must be of the same model: download or save them again together'
 
-const list = (items: readonly string[], separator = ', '): string =>
-  items.slice(0, 8).join(separator) + (items.length > 8 ? `${separator}and ${items.length - 8} more` : '')
-
 /**
  * Opens a Hugging Face folder: config.json, and model.safetensors or the shards that model.safetensors.index.json names.
  * @throws ConfigError for config.json; CheckpointError for the weights
  */
 export async function openFolder(device: Device, path: string): Promise<ModelFolder> {
   await restoreDirectory(path)
-  const config = await readDecoderConfig(join(path, 'config.json'))
+  const config = await readModelConfig(join(path, 'config.json'))
   const single = join(path, SINGLE)
   const index = join(path, INDEX)
   const sharded = !existsSync(single) && existsSync(index)
@@ -199,7 +201,7 @@ function readIndex(path: string): Map<string, string> {
 
 /** What a model folder is to hold. */
 export interface FolderContent {
-  config: DecoderConfig
+  config: ModelConfig
   /** All tensors of the config by full name; more are stored as they are. */
   tensors: readonly { name: string; tensor: Tensor }[]
   /** Storage of the float tensors; default: `config.dtype`. */
@@ -275,7 +277,7 @@ function shard(tensors: readonly NamedTensor[], maxBytes: number): NamedTensor[]
   return shards
 }
 
-function generationDefaults(config: DecoderConfig): Record<string, unknown> {
+function generationDefaults(config: ModelConfig): Record<string, unknown> {
   const eos = eosTokenIds(config)
   const ids = {
     bos_token_id: config.bosTokenId,

@@ -1,7 +1,7 @@
 import { Random } from '../random.js'
 import type { Device } from '../tensor/device.js'
 import type { Tensor } from '../tensor/tensor.js'
-import type { WeightSource } from './qwen2.js'
+import type { WeightSource } from './model.js'
 
 /**
  * Fresh float32 weights as GPT-2 and Qwen2 start: normal with standard deviation `std` (projections back into the residual stream

@@ -1,9 +1,13 @@
+import { ArgumentError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import { dtypeCode, type FloatDType, type Tensor } from '../tensor/tensor.js'
-import type { DecoderConfig } from './config.js'
+import type { ModelConfig } from './config.js'
+import { Decoder } from './decoder.js'
+import type { DecoderConfig } from './decoderConfig.js'
+import { buildModel } from './families.js'
 import { openFolder } from './folder.js'
 import { randomWeights } from './initialise.js'
-import { Qwen2, type WeightSource } from './qwen2.js'
+import type { Model, WeightSource } from './model.js'
 
 /** How to load a model. */
 export interface LoadOptions {
@@ -20,43 +24,49 @@ export interface LoadOptions {
 }
 
 /**
- * Loads a model from a Hugging Face folder.
- * @throws ConfigError, CheckpointError: what is missing or does not fit
+ * Loads a model of any family from a Hugging Face folder.
+ * @throws ConfigError; CheckpointError listing all that is missing, misshapen or unexpected
  */
-export async function loadModel(device: Device, path: string, options: LoadOptions = {}): Promise<Qwen2> {
+export async function loadModel(device: Device, path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openFolder(device, path)
-  const config = { ...folder.config, ...options.config }
+  const config: ModelConfig = { ...folder.config, ...(options.config as Partial<ModelConfig>) }
   const fresh = randomWeights(device, { seed: options.initialiseMissing ?? 0, layers: config.layers })
   const weights = options.weights ?? (options.trainable ? 'float32' : undefined)
   try {
-    const model = new Qwen2(
-      device,
-      config,
-      (name, shape) => {
-        if (options.initialiseMissing !== undefined && !folder.has(name))
-          return converted(fresh(name, shape), weights, false)
-        return converted(folder.get(name, shape), weights, options.trainable ?? false)
-      },
-      options.activations,
-    )
-    return model.trainable(options.trainable ?? false)
+    folder.verify(config, { missing: options.initialiseMissing !== undefined })
+    const source: WeightSource = (name, shape) =>
+      folder.has(name)
+        ? converted(folder.get(name, shape), weights, options.trainable ?? false)
+        : converted(fresh(name, shape), weights, false)
+    return buildModel(device, config, source, options.activations).trainable(options.trainable ?? false)
   } finally {
     folder.close() // tensors that are still mapped keep the file
   }
 }
 
 /**
- * A model with fresh random weights that want gradients.
+ * As `loadModel`, for what generates, teaches or learns to write.
+ * @throws ArgumentError when the folder holds an encoder
+ */
+export async function loadDecoder(device: Device, path: string, options: LoadOptions = {}): Promise<Decoder> {
+  const model = await loadModel(device, path, options)
+  if (model instanceof Decoder) return model
+  model.dispose()
+  throw new ArgumentError(`${path} is an encoder (${model.config.modelType}) and writes no text; give a language model`)
+}
+
+/**
+ * A decoder with fresh random weights that want gradients.
  * @param options.dtype of weights and activations
  */
-export function createModel(
+export function createDecoder(
   device: Device,
   config: DecoderConfig,
   options: { seed: number; dtype: FloatDType },
-): Qwen2 {
+): Decoder {
   const fresh = randomWeights(device, { seed: options.seed, layers: config.layers })
   const source: WeightSource = (name, shape) => converted(fresh(name, shape), options.dtype, false)
-  return new Qwen2(device, config, source, options.dtype).trainable()
+  return new Decoder(device, config, source, options.dtype).trainable()
 }
 
 /** `t` in another dtype, or in memory of its own when `copy`; `t` itself where nothing needs to be done. */

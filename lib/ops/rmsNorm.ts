@@ -33,11 +33,35 @@ export function addRmsNorm(x: Tensor, residual: Tensor, weight: Tensor, eps: num
   return { y, sum: sum! }
 }
 
+/**
+ * As `rmsNorm`, over every head by itself: the norm of queries and keys (Henry et al. 2020, arXiv 2010.04245; as Qwen3 has it).
+ *
+ * @param x [tokens, heads * headDim], float32 or bfloat16
+ * @param weight [headDim], the same for all heads
+ * @returns y of x's shape and dtype
+ * @throws ShapeError when x's last dimension is no multiple of weight
+ */
+export function headRmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
+  const headDim = weight.size
+  if (weight.shape.length !== 1 || headDim === 0 || x.dim(-1) % headDim !== 0)
+    throw new ShapeError(
+      `headRmsNorm: x is ${shapeText(x.shape)} but weight is ${shapeText(weight.shape)}; the last dimension of x must be heads * weight`,
+    )
+  return run('headRmsNorm', null, x, weight, eps, x.dtype as FloatDType, headDim).y
+}
+
 /** `stream` is what runs through the model, `x` what a branch adds to it; `dtype` that of x and y. */
-function run(name: string, x: Tensor | null, stream: Tensor, weight: Tensor, eps: number, dtype: FloatDType) {
+function run(
+  name: string,
+  x: Tensor | null,
+  stream: Tensor,
+  weight: Tensor,
+  eps: number,
+  dtype: FloatDType,
+  cols = stream.dim(-1),
+) {
   const { device, shape } = stream
   const streamDtype = stream.dtype as FloatDType
-  const cols = stream.dim(-1)
   const rows = cols === 0 ? 0 : stream.size / cols
   if (weight.shape.length !== 1 || weight.size !== cols)
     throw new ShapeError(

@@ -19,18 +19,36 @@ export interface RopeTableOptions {
 
 /**
  * The cosines and sines that `rope` reads: [maxPositions, headDim] float32, headDim / 2 cosines and then as many sines per position, computed
- * in float64. It belongs to no scope; dispose of it with the model.
+ * in float64. Several parts stand one after the other. It belongs to no scope; dispose of it with the model.
  *
  * @throws ShapeError when headDim is odd or maxPositions is no count
  */
-export function ropeTable(device: Device, options: RopeTableOptions): Tensor {
-  const { headDim, theta, maxPositions, frequency, amplitude = 1 } = options
-  if (!Number.isInteger(headDim / 2) || headDim <= 0 || !Number.isInteger(maxPositions) || maxPositions <= 0)
-    throw new ShapeError(
-      `ropeTable: headDim ${headDim} must be even and maxPositions ${maxPositions} a positive integer`,
+export function ropeTable(device: Device, ...parts: [RopeTableOptions, ...RopeTableOptions[]]): Tensor {
+  const { headDim } = parts[0]
+  for (const part of parts)
+    if (
+      !Number.isInteger(headDim / 2) ||
+      headDim <= 0 ||
+      part.headDim !== headDim ||
+      !Number.isInteger(part.maxPositions) ||
+      part.maxPositions <= 0
     )
+      throw new ShapeError(
+        `ropeTable: headDim ${part.headDim} must be even, the same in all parts, and maxPositions ${part.maxPositions} a positive integer`,
+      )
+  const rows = parts.reduce((n, part) => n + part.maxPositions, 0)
+  const table = new Float32Array(rows * headDim)
+  let row = 0
+  for (const part of parts) {
+    fillTable(table.subarray(row * headDim, (row + part.maxPositions) * headDim), part)
+    row += part.maxPositions
+  }
+  return device.persistent(() => device.tensor(table, [rows, headDim]))
+}
+
+function fillTable(table: Float32Array, options: RopeTableOptions): void {
+  const { headDim, theta, maxPositions, frequency, amplitude = 1 } = options
   const half = headDim / 2
-  const table = new Float32Array(maxPositions * headDim)
   // cos(a + b) and sin(a + b) from two short lists of exact angles: a long context needs hundreds of thousands of times fewer cosines.
   const step = 256
   for (let j = 0; j < half; j++) {
@@ -48,7 +66,6 @@ export function ropeTable(device: Device, options: RopeTableOptions): Tensor {
       }
     }
   }
-  return device.persistent(() => device.tensor(table, [maxPositions, headDim]))
 }
 
 /** What `rope` rotates, and by what. */

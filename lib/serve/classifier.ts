@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LanternError } from '../errors.js'
+import type { Model } from '../models/model.js'
 import { pack } from '../models/packed.js'
-import type { Qwen2 } from '../models/qwen2.js'
 
 /** Size of the classifier's batches. */
 export interface ClassifierOptions {
@@ -30,14 +30,14 @@ class Job {
  * running, share one forward pass over their packed tokens.
  */
 export class Classifier {
-  readonly #model: Qwen2
+  readonly #model: Model
   readonly #options: Required<ClassifierOptions>
   readonly #queue = new Set<Job>()
   #running = 0
   #loop: Promise<void> | null = null
   #closed = false
 
-  constructor(model: Qwen2, options: ClassifierOptions = {}) {
+  constructor(model: Model, options: ClassifierOptions = {}) {
     this.#model = model
     this.#options = { maxBatchTokens: 4096, batchWindow: 2, onBatch: () => {}, ...options }
   }

@@ -6,8 +6,9 @@ import { type FitPrompt, fitPrompt } from '../fit/prompt.js'
 import type { FitLevel } from '../fit/rubric.js'
 import { Engine, type EngineOptions, type EngineStep } from '../generate/engine.js'
 import { eosTokenIds } from '../models/config.js'
-import type { Qwen2 } from '../models/qwen2.js'
-import { loadModel } from '../models/registry.js'
+import type { Decoder } from '../models/decoder.js'
+import type { Model } from '../models/model.js'
+import { type LoadOptions, loadDecoder, loadModel } from '../models/registry.js'
 import type { Device } from '../tensor/device.js'
 import type { FloatDType } from '../tensor/tensor.js'
 import { ChatTemplate } from '../text/chatTemplate.js'
@@ -66,8 +67,8 @@ export interface ServiceStep {
 }
 
 /** A model with the tokenizer that it was checked against. */
-interface Loaded {
-  model: Qwen2
+interface Loaded<M extends Model> {
+  model: M
   tokenizer: Tokenizer
 }
 
@@ -82,15 +83,20 @@ interface Loaded {
  */
 export class FitService {
   readonly device: Device
-  readonly #explainer: Loaded
-  readonly #rater: Loaded
+  readonly #explainer: Loaded<Decoder>
+  readonly #rater: Loaded<Model>
   readonly #engine: Engine
   readonly #classifier: Classifier
   readonly #labels: readonly FitLevel[]
   readonly #stop: readonly number[]
   readonly #listeners = new Set<(step: ServiceStep) => void>()
 
-  private constructor(options: FitServiceOptions, explainer: Loaded, rater: Loaded, labels: readonly FitLevel[]) {
+  private constructor(
+    options: FitServiceOptions,
+    explainer: Loaded<Decoder>,
+    rater: Loaded<Model>,
+    labels: readonly FitLevel[],
+  ) {
     this.device = options.device
     this.#explainer = explainer
     this.#rater = rater
@@ -115,11 +121,11 @@ export class FitService {
    * @throws ConfigError, CheckpointError, TokenizerError, ChatTemplateError: what is missing, or does not fit its model or its task
    */
   static async open(options: FitServiceOptions): Promise<FitService> {
-    const explainer = await load(options, options.explainer)
+    const explainer = await load(options, options.explainer, loadDecoder)
     try {
       if (explainer.model.config.numLabels !== undefined)
         throw wrongModel(options.explainer, 'is a classifier', 'name a causal language model as explainer')
-      const rater = await load(options, options.classifier)
+      const rater = await load(options, options.classifier, loadModel)
       try {
         return new FitService(options, explainer, rater, levelsOf(options.classifier, rater.model))
       } catch (error) {
@@ -218,10 +224,14 @@ async function* pieces(
   return { promptTokens, completionTokens, finishReason: completionTokens < maxTokens ? 'stop' : 'length' }
 }
 
-async function load({ device, activations }: FitServiceOptions, folder: string): Promise<Loaded> {
+async function load<M extends Model>(
+  { device, activations }: FitServiceOptions,
+  folder: string,
+  loadAs: (device: Device, path: string, options: LoadOptions) => Promise<M>,
+): Promise<Loaded<M>> {
   const tokenizer = await Tokenizer.fromFolder(folder)
   ChatTemplate.require(tokenizer.chatTemplate)
-  const model = await loadModel(device, folder, { activations })
+  const model = await loadAs(device, folder, { activations })
   try {
     tokenizer.checkMatches(model.config.vocabSize)
   } catch (error) {
@@ -232,7 +242,7 @@ async function load({ device, activations }: FitServiceOptions, folder: string):
 }
 
 /** The levels in the order of the classifier's logits. */
-function levelsOf(folder: string, { config }: Qwen2): FitLevel[] {
+function levelsOf(folder: string, { config }: Model): FitLevel[] {
   const names = config.id2label ?? []
   const levels = names.flatMap((name) => LEVELS.find((level) => level === name.toLowerCase()) ?? [])
   if (names.length === LEVELS.length && new Set(levels).size === LEVELS.length) return levels

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { LanternError } from '../errors.js'
 import { replaceDirectory, restoreDirectory, writeFileAtomic } from '../files.js'
 import { saveFolder } from '../models/folder.js'
-import type { Qwen2 } from '../models/qwen2.js'
+import type { Model } from '../models/model.js'
 import { openSafetensors, writeSafetensors } from '../models/safetensors.js'
 import { dtypeCode, type Tensor } from '../tensor/tensor.js'
 import type { TrainEnd, Trainer, TrainListener, TrainState } from './trainer.js'
@@ -34,7 +34,7 @@ const stepFolder = (step: number) => `step-${String(step).padStart(8, '0')}`
  * checkpoint and ends with the same bits.
  * @throws LanternError ERR_RUN_EXISTS, ERR_RESUME; DivergedError naming the last good checkpoint
  */
-export async function runTraining(trainer: Trainer, model: Qwen2, options: RunOptions): Promise<TrainEnd> {
+export async function runTraining(trainer: Trainer, model: Model, options: RunOptions): Promise<TrainEnd> {
   const { out, signal, listener = {} } = options
   const checkpoints = join(out, 'checkpoints')
   const metrics = join(out, 'metrics.jsonl')
@@ -91,7 +91,7 @@ export async function listCheckpoints(directory: string): Promise<string[]> {
 async function checkpoint(
   directory: string,
   trainer: Trainer,
-  model: Qwen2,
+  model: Model,
   fingerprint: string,
   options: RunOptions,
 ): Promise<void> {
@@ -105,7 +105,7 @@ async function checkpoint(
   for (const name of old) await rm(join(directory, name), { recursive: true })
 }
 
-async function restore(path: string, trainer: Trainer, model: Qwen2, fingerprint: string): Promise<void> {
+async function restore(path: string, trainer: Trainer, model: Model, fingerprint: string): Promise<void> {
   const { fingerprint: saved, ...state } = JSON.parse(await readFile(join(path, 'state.json'), 'utf8'))
   if (saved !== fingerprint)
     throw new LanternError(
@@ -140,7 +140,7 @@ async function load(path: string, targets: { name: string; tensor: Tensor }[]): 
   await device.synchronize()
 }
 
-const named = (model: Qwen2) => [...model.parameters].map(([name, tensor]) => ({ name, tensor }))
+const named = (model: Model) => [...model.parameters].map(([name, tensor]) => ({ name, tensor }))
 
 /** What must be the same for a resumed run to be the same run: the options, the caller's identity and the training data. */
 function fingerprintOf(trainer: Trainer, identity: unknown = null): string {

@@ -1,8 +1,8 @@
 // A step of distillation between models so small that the PTX machine does hundreds of them in a minute.
 import { distillation } from '../../lib/distill/objectives.js'
-import type { DecoderConfig } from '../../lib/models/config.js'
-import type { Qwen2 } from '../../lib/models/qwen2.js'
-import { createModel } from '../../lib/models/registry.js'
+import type { Decoder } from '../../lib/models/decoder.js'
+import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
+import { createDecoder } from '../../lib/models/registry.js'
 import type { Device } from '../../lib/tensor/device.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
@@ -39,14 +39,14 @@ const samples: Sample[] = [5, 3].map((length) => {
 
 /** Student, teacher, optimiser and trainer of a tiny distillation. */
 export class TinyRun {
-  readonly student: Qwen2
-  readonly #teacher: Qwen2
+  readonly student: Decoder
+  readonly #teacher: Decoder
   readonly #optimiser: Optimiser
   readonly #trainer: Trainer
 
   constructor(device: Device) {
-    this.student = createModel(device, TINY, { seed: 1, dtype: 'float32' })
-    this.#teacher = createModel(device, TINY, { seed: 2, dtype: 'float32' })
+    this.student = createDecoder(device, TINY, { seed: 1, dtype: 'float32' })
+    this.#teacher = createDecoder(device, TINY, { seed: 2, dtype: 'float32' })
     this.#optimiser = new Optimiser(this.student.parameters)
     const objective = distillation(this.student, this.#teacher, { divergence: 'jensenShannon' })
     this.#trainer = new Trainer(device, objective, this.#optimiser, samples, [], {

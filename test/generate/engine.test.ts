@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { Engine, type EngineOptions, type EngineStep, type GenerateOptions } from '../../lib/generate/engine.js'
-import type { DecoderConfig } from '../../lib/models/config.js'
+import { Decoder } from '../../lib/models/decoder.js'
+import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
 import { randomWeights } from '../../lib/models/initialise.js'
 import { pack } from '../../lib/models/packed.js'
-import { Qwen2 } from '../../lib/models/qwen2.js'
 import { QUICK, testDevice, uniform } from '../support.js'
 
 const device = testDevice({ threads: 1 }) // tiny models: more threads only wait for each other
@@ -29,7 +29,7 @@ const config: DecoderConfig = {
   padTokenId: null,
   dtype: 'float32',
 }
-const model = new Qwen2(device, config, randomWeights(device, { seed: 3, layers: config.layers, std: 0.35 }))
+const model = new Decoder(device, config, randomWeights(device, { seed: 3, layers: config.layers, std: 0.35 }))
 
 const random = uniform(11)
 /** The fourth is the longest. */

@@ -3,15 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ConfigError } from '../../lib/errors.js'
+import { eosTokenIds } from '../../lib/models/config.js'
+import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
 import {
   configToJson,
-  type DecoderConfig,
-  eosTokenIds,
   parameterCount,
-  parseDecoderConfig,
-  readDecoderConfig,
+  parseModelConfig,
+  readModelConfig,
   tensorShapes,
-} from '../../lib/models/config.js'
+} from '../../lib/models/families.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 
 const root = mkdtempSync(join(tmpdir(), 'config-'))
@@ -69,9 +69,9 @@ const QWEN_05B: DecoderConfig = {
 const without = (...keys: (keyof typeof PUBLISHED)[]) =>
   Object.fromEntries(Object.entries(PUBLISHED).filter(([key]) => !keys.includes(key as keyof typeof PUBLISHED)))
 
-describe('parseDecoderConfig', () => {
+describe('parseModelConfig', () => {
   it('reads the dialect of transformers 4', () => {
-    expect(parseDecoderConfig(PUBLISHED)).toEqual(QWEN_05B)
+    expect(parseModelConfig(PUBLISHED)).toEqual(QWEN_05B)
   })
 
   it('reads the dialect of transformers 5', () => {
@@ -83,19 +83,19 @@ describe('parseDecoderConfig', () => {
       layer_types: Array.from({ length: 24 }, () => 'full_attention'),
       pad_token_id: null,
     }
-    expect(parseDecoderConfig(five)).toEqual(QWEN_05B)
+    expect(parseModelConfig(five)).toEqual(QWEN_05B)
   })
 
   it('takes head_dim from the file, and derives it only where it is missing', () => {
-    expect(parseDecoderConfig({ ...PUBLISHED, head_dim: 128 }).headDim).toBe(128)
-    expect(parseDecoderConfig({ ...PUBLISHED, head_dim: 128, hidden_size: 900 }).headDim).toBe(128)
-    expect(parseDecoderConfig({ ...PUBLISHED, head_dim: null }).headDim).toBe(64)
+    expect(parseModelConfig({ ...PUBLISHED, head_dim: 128 }).headDim).toBe(128)
+    expect(parseModelConfig({ ...PUBLISHED, head_dim: 128, hidden_size: 900 }).headDim).toBe(128)
+    expect(parseModelConfig({ ...PUBLISHED, head_dim: null }).headDim).toBe(64)
   })
 
   it('lets a window slide only where it is switched on, in the layers that are named', () => {
     const layers = { ...PUBLISHED, num_hidden_layers: 4, max_window_layers: 3, sliding_window: 512 }
     const types = ['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention']
-    const windows = (json: object) => parseDecoderConfig({ ...layers, ...json }).slidingWindow
+    const windows = (json: object) => parseModelConfig({ ...layers, ...json }).slidingWindow
     expect(windows({})).toBeNull()
     expect(windows({ layer_types: types })).toBeNull()
     expect(windows({ use_sliding_window: true })).toEqual([null, null, null, 512])
@@ -107,7 +107,7 @@ describe('parseDecoderConfig', () => {
   it('reads the labels of classifiers, and ignores the default labels of other models', () => {
     const classifier = { ...PUBLISHED, architectures: ['Qwen2ForSequenceClassification'] }
     const labels = (json: object) => {
-      const { numLabels, id2label } = parseDecoderConfig(json)
+      const { numLabels, id2label } = parseModelConfig(json)
       return [numLabels, id2label]
     }
     const id2label = { 1: 'medium', 0: 'low', 2: 'high' }
@@ -120,7 +120,7 @@ describe('parseDecoderConfig', () => {
 
   it('reads token ids, one, several or none', () => {
     const ids = (json: object) => {
-      const config = parseDecoderConfig({ ...PUBLISHED, ...json })
+      const config = parseModelConfig({ ...PUBLISHED, ...json })
       return [eosTokenIds(config), config.bosTokenId, config.padTokenId]
     }
     expect(ids({ eos_token_id: [151645, 151643], pad_token_id: -1 })).toEqual([[151645, 151643], 151643, null])
@@ -129,7 +129,7 @@ describe('parseDecoderConfig', () => {
   })
 
   it('fills what older files leave out', () => {
-    const config = parseDecoderConfig(
+    const config = parseModelConfig(
       without(
         'rope_theta',
         'rms_norm_eps',
@@ -149,8 +149,8 @@ describe('parseDecoderConfig', () => {
       kvHeads: 14,
       maxPositionEmbeddings: 32768,
     })
-    expect(parseDecoderConfig({ ...PUBLISHED, is_causal: false }).causal).toBe(false)
-    expect(parseDecoderConfig({ ...PUBLISHED, torch_dtype: 'float16' }).dtype).toBe('float32')
+    expect(parseModelConfig({ ...PUBLISHED, is_causal: false }).causal).toBe(false)
+    expect(parseModelConfig({ ...PUBLISHED, torch_dtype: 'float16' }).dtype).toBe('float32')
   })
 
   const wrong: [string, unknown, string][] = [
@@ -202,7 +202,7 @@ describe('parseDecoderConfig', () => {
   it.each(wrong)('refuses %s and names the key', (_, json, key) => {
     let error: unknown
     try {
-      parseDecoderConfig(json, 'some/config.json')
+      parseModelConfig(json, 'some/config.json')
     } catch (e) {
       error = e
     }
@@ -218,7 +218,7 @@ describe('parseDecoderConfig', () => {
 
   it('tells all problems at once', () => {
     const json = { ...without('vocab_size'), hidden_size: 0, rope_theta: 'big' }
-    expect(() => parseDecoderConfig(json)).toThrow(
+    expect(() => parseModelConfig(json)).toThrow(
       /hidden_size: Too small.*; vocab_size: is missing; rope_theta: .*number.*\. Correct the file/,
     )
   })
@@ -227,7 +227,7 @@ describe('parseDecoderConfig', () => {
     const broken = join(root, 'broken.json')
     writeFileSync(broken, '{"model_type": ')
     for (const path of [broken, join(root, 'none.json')])
-      await expect(readDecoderConfig(path)).rejects.toMatchObject({ code: 'ERR_MODEL_CONFIG', file: path })
+      await expect(readModelConfig(path)).rejects.toMatchObject({ code: 'ERR_MODEL_CONFIG', file: path })
   })
 })
 
@@ -270,7 +270,7 @@ describe('parameterCount', () => {
   })
 
   it.each(['qwen2', 'qwen2-teacher', 'qwen2-seqcls'])('and the shapes of %s are those of its file', async (name) => {
-    const config = await readDecoderConfig(`test/fixtures/models/${name}/config.json`)
+    const config = await readModelConfig(`test/fixtures/models/${name}/config.json`)
     const file = readSafetensorsSync(`test/fixtures/models/${name}/model.safetensors`)
     const shapes = Object.entries(file).map(([key, { shape }]): [string, readonly number[]] => [key, shape])
     expect(new Map([...tensorShapes(config)].sort())).toEqual(new Map(shapes.sort()))
@@ -293,9 +293,9 @@ describe('configToJson', () => {
     const json = JSON.parse(JSON.stringify(configToJson(config))) as Record<string, unknown>
     const { rope_theta: _t, torch_dtype: _d, max_window_layers: _m, ...five } = json
     const { rope_parameters: _r, dtype: _y, layer_types: _l, ...four } = json
-    expect(parseDecoderConfig(json)).toEqual(config)
-    expect(parseDecoderConfig(five)).toEqual(config)
-    expect(parseDecoderConfig(four)).toEqual(config)
+    expect(parseModelConfig(json)).toEqual(config)
+    expect(parseModelConfig(five)).toEqual(config)
+    expect(parseModelConfig(four)).toEqual(config)
   })
 
   it('names the architecture and the labels', () => {
@@ -315,7 +315,7 @@ describe('configToJson', () => {
         string,
         unknown
       >
-      const ours = configToJson(parseDecoderConfig(theirs))
+      const ours = configToJson(parseModelConfig(theirs))
       const shared = Object.keys(theirs).filter((key) => key !== 'max_window_layers' && key in ours) // means nothing without a window
       expect(shared.length).toBeGreaterThan(18)
       for (const key of shared) expect({ [key]: ours[key] }).toEqual({ [key]: theirs[key] })

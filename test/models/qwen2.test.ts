@@ -4,36 +4,23 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { distillation, languageModelling } from '../../lib/distill/objectives.js'
 import { Engine } from '../../lib/generate/engine.js'
+import type { Decoder } from '../../lib/models/decoder.js'
 import { saveFolder } from '../../lib/models/folder.js'
 import { pack } from '../../lib/models/packed.js'
-import type { Qwen2 } from '../../lib/models/qwen2.js'
-import { loadModel } from '../../lib/models/registry.js'
+import { loadDecoder } from '../../lib/models/registry.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
-import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { Trainer } from '../../lib/train/trainer.js'
 import { relativeError, testDevice } from '../support.js'
+import { expectedOf, expectSmall, fixture, goldenOf, gradientErrors, samplesOf } from './golden.js'
 
-// Golden data from transformers in float64: test/fixtures/made-with.json says which version.
-const folder = (name: string) => `test/fixtures/models/${name}`
 const device = testDevice()
 
-/** The packed sequences of a fixture as samples. */
-function samplesOf(golden: ReturnType<typeof readSafetensorsSync>): Sample[] {
-  const ids = golden.input_ids!.data as Int32Array
-  const labels = (golden.labels?.data as Int32Array | undefined) ?? new Int32Array(ids.length).fill(-100)
-  const cu = golden.cu_seqlens!.data as Int32Array
-  return Array.from({ length: cu.length - 1 }, (_, i) => ({
-    ids: ids.slice(cu[i], cu[i + 1]),
-    labels: labels.slice(cu[i], cu[i + 1]),
-  }))
-}
-
-const golden = readSafetensorsSync(`${folder('qwen2')}/expected.safetensors`)
-const expected = JSON.parse(readFileSync(`${folder('qwen2')}/expected.json`, 'utf8'))
+const golden = goldenOf('qwen2')
+const expected = expectedOf('qwen2')
 const samples = samplesOf(golden)
 
 const KINDS = {
@@ -50,39 +37,13 @@ const KINDS = {
  * (bfloat16_peer.py): for the logits, for all gradients as one vector, and for the worst single tensor, whose exact value may be a sum of terms
  * that cancel, as that of the keys' biases is. The class logits are twelve numbers, so their error is a draw of few: a quarter more is allowed.
  */
-const peer = JSON.parse(readFileSync(folder('bfloat16-peer.json'), 'utf8'))
+const peer = JSON.parse(readFileSync(fixture('bfloat16-peer.json'), 'utf8'))
 const limit = (dtype: FloatDType, what: string): number =>
   dtype === 'float32' ? 2e-5 : peer[what] * (what === 'seqcls.logits' ? 1.25 : 1)
 
-interface GradientErrors {
-  all: number
-  tensors: Record<string, number>
-}
-
-async function gradientErrors(
-  model: Qwen2,
-  wanted: ReturnType<typeof readSafetensorsSync>,
-  prefix: string,
-): Promise<GradientErrors> {
-  const tensors: Record<string, number> = {}
-  const [have, want]: number[][] = [[], []]
-  for (const [name, parameter] of model.parameters) {
-    const [a, b] = [await parameter.grad!.floats(), wanted[`${prefix}.${name}`]!.data as Float32Array]
-    tensors[name] = relativeError(a, b)
-    have!.push(...a)
-    want!.push(...b)
-  }
-  return { all: relativeError(have!, want!), tensors }
-}
-
-function expectSmall({ all, tensors }: GradientErrors, dtype: FloatDType, what: string): void {
-  expect(all).toBeLessThan(limit(dtype, what))
-  expect(Math.max(...Object.values(tensors)), JSON.stringify(tensors)).toBeLessThan(limit(dtype, 'tensor'))
-}
-
 describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (dtype) => {
   const load = (name: string, trainable = false) =>
-    loadModel(device, folder(name), { trainable, weights: dtype, activations: dtype })
+    loadDecoder(device, fixture(name), { trainable, weights: dtype, activations: dtype })
 
   test('logits', async () => {
     const model = await load('qwen2')
@@ -115,21 +76,21 @@ describe.each(['float32', 'bfloat16'] as const)('qwen2 in %s against float64', (
   test('cross entropy and every gradient of it', async () => {
     const { means, errors } = await gradients('grad.ce', 'ce')
     expect(Math.abs(means.ce! / expected.ce - 1)).toBeLessThan(limit(dtype, 'logits'))
-    expectSmall(errors, dtype, 'grad.ce')
+    expectSmall(errors, limit(dtype, 'grad.ce'), limit(dtype, 'tensor'))
   })
 
   test.each(Object.keys(KINDS) as (keyof typeof KINDS)[])('0.1 CE + 0.9 %s and every gradient of it', async (kind) => {
     const { means, errors } = await gradients(`grad.${kind}`, kind)
     expect(Math.abs(means.kd! / expected[`kd.${kind}`].kd - 1)).toBeLessThan(limit(dtype, 'logits'))
     expect(Math.abs(means.loss! / expected[`kd.${kind}`].loss - 1)).toBeLessThan(limit(dtype, 'logits'))
-    expectSmall(errors, dtype, `grad.${kind}`)
+    expectSmall(errors, limit(dtype, `grad.${kind}`), limit(dtype, 'tensor'))
   })
 })
 
 test('three steps of AdamW: losses, gradient norms and every weight after them', async () => {
-  const steps = JSON.parse(readFileSync(`${folder('qwen2')}/steps.json`, 'utf8'))
-  const after = readSafetensorsSync(`${folder('qwen2')}/steps.safetensors`)
-  const model = await loadModel(device, folder('qwen2'), { trainable: true })
+  const steps = JSON.parse(readFileSync(`${fixture('qwen2')}/steps.json`, 'utf8'))
+  const after = readSafetensorsSync(`${fixture('qwen2')}/steps.safetensors`)
+  const model = await loadDecoder(device, fixture('qwen2'), { trainable: true })
   const start = await weightsOf(model)
   const trainer = new Trainer(device, languageModelling(model), new Optimiser(model.parameters, steps), samples, [], {
     ...steps,
@@ -162,14 +123,14 @@ test('three steps of AdamW: losses, gradient norms and every weight after them',
 })
 
 /** Every parameter's values. */
-const weightsOf = (model: Qwen2): Promise<Float32Array[]> =>
+const weightsOf = (model: Decoder): Promise<Float32Array[]> =>
   Promise.all([...model.parameters.values()].map((p) => p.floats()))
 
 test.each(['float32', 'bfloat16'] as const)(
   'layers computed again give the same bits for less memory, %s',
   async (dtype) => {
     const run = async (recompute: boolean) => {
-      const model = await loadModel(device, folder('qwen2'), { trainable: true, weights: dtype, activations: dtype })
+      const model = await loadDecoder(device, fixture('qwen2'), { trainable: true, weights: dtype, activations: dtype })
       model.recompute = recompute
       using tape = new Tape(device)
       const { loss } = languageModelling(model).loss(samples, 1 / 50)
@@ -188,7 +149,7 @@ test.each(['float32', 'bfloat16'] as const)(
 )
 
 test('greedy continuations, all sequences batched together', async () => {
-  const model = await loadModel(device, folder('qwen2'))
+  const model = await loadDecoder(device, fixture('qwen2'))
   using engine = new Engine(model, { cacheTokens: 512 })
   const continued = await Promise.all(
     Object.entries(expected.greedy as Record<string, number[]>).map(async ([index, want]) => {
@@ -203,9 +164,9 @@ test('greedy continuations, all sequences batched together', async () => {
 })
 
 describe('sequence classification', () => {
-  const classes = readSafetensorsSync(`${folder('qwen2-seqcls')}/expected.safetensors`)
+  const classes = goldenOf('qwen2-seqcls')
   test.each(['float32', 'bfloat16'] as const)('logits, loss and every gradient in %s', async (dtype) => {
-    const model = await loadModel(device, folder('qwen2-seqcls'), {
+    const model = await loadDecoder(device, fixture('qwen2-seqcls'), {
       trainable: true,
       weights: dtype,
       activations: dtype,
@@ -220,25 +181,25 @@ describe('sequence classification', () => {
     const logitValues = logits.floats()
     const { loss } = crossEntropy(logits, labels, { scale: 1 / labels.size })
     tape.backward(loss)
-    const { ce } = JSON.parse(readFileSync(`${folder('qwen2-seqcls')}/expected.json`, 'utf8'))
+    const { ce } = expectedOf('qwen2-seqcls')
     expect(relativeError(await logitValues, classes.logits!.data as Float32Array)).toBeLessThan(
       limit(dtype, 'seqcls.logits'),
     )
     expect(Math.abs((await loss.item()) / ce - 1)).toBeLessThan(limit(dtype, 'seqcls.logits'))
-    expectSmall(await gradientErrors(model, classes, 'grad.ce'), dtype, 'seqcls.grad.ce')
+    expectSmall(await gradientErrors(model, classes, 'grad.ce'), limit(dtype, 'seqcls.grad.ce'), limit(dtype, 'tensor'))
     model.dispose()
   })
 })
 
 test('an MLP head: logits are those of its two layers, and it is saved and loaded with the model', async () => {
   const config = { classifierHiddenSize: 20 }
-  const model = await loadModel(device, folder('qwen2-seqcls'), {
+  const model = await loadDecoder(device, fixture('qwen2-seqcls'), {
     config: { ...config, numLabels: 5 },
     initialiseMissing: 3,
   }).catch((error: Error) => error)
   expect(String(model)).toContain('score.weight is [3, 48], but config.json makes it [5, 20]')
 
-  const decoder = await loadModel(device, folder('qwen2'), {
+  const decoder = await loadDecoder(device, fixture('qwen2'), {
     config: { ...config, numLabels: 3 },
     initialiseMissing: 3,
   })
@@ -261,7 +222,7 @@ test('an MLP head: logits are those of its two layers, and it is saved and loade
   const to = mkdtempSync(join(tmpdir(), 'mlp-'))
   const tensors = [...decoder.parameters].map(([name, tensor]) => ({ name, tensor }))
   await saveFolder(join(to, 'model'), { config: decoder.config, tensors, dtype: 'float32' })
-  const loaded = await loadModel(device, join(to, 'model'))
+  const loaded = await loadDecoder(device, join(to, 'model'))
   expect(await loaded.classify(batch).floats()).toEqual(logits)
 })
 

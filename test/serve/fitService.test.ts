@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { classifierPrompt, LEVELS } from '../../lib/distill/samples.js'
 import { fitPrompt } from '../../lib/fit/prompt.js'
 import { pack } from '../../lib/models/packed.js'
-import { loadModel } from '../../lib/models/registry.js'
+import { loadDecoder } from '../../lib/models/registry.js'
 import { FitService, type ServiceStep } from '../../lib/serve/fitService.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
 import { testDevice } from '../support.js'
@@ -40,7 +40,7 @@ describe('rate', () => {
   test('probabilities are the softmax of the classifier, by label name', async () => {
     const [prompt] = prompts()
     const tokenizer = await Tokenizer.fromFolder(models.classifier)
-    using model = await loadModel(device, models.classifier)
+    using model = await loadDecoder(device, models.classifier)
     using logits = device.tidy(() => model.classify(pack(device, [classifierPrompt(tokenizer, prompt!)])))
     const [high, low, medium] = Array.from(await logits.floats(), Math.exp) as [number, number, number]
     const { level, probabilities } = await withService((service) => service.rate(prompt!))

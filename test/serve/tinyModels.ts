@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { LEVELS } from '../../lib/distill/samples.js'
 import { type GeneratedPair, generatePairs } from '../../lib/fit/generate.js'
-import { type DecoderConfig, eosTokenIds } from '../../lib/models/config.js'
-import type { Qwen2 } from '../../lib/models/qwen2.js'
+import { eosTokenIds } from '../../lib/models/config.js'
+import type { Decoder } from '../../lib/models/decoder.js'
+import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
 import type { Device } from '../../lib/tensor/device.js'
 import { writeTinyModel, writeTinyTokenizer } from '../tiny.js'
 
@@ -34,7 +35,7 @@ export async function tinyModels(device: Device, root: string): Promise<TinyMode
 }
 
 /** The logit of the end is 0 everywhere, so that no greedy answer ends before its time. */
-function neverEnding({ config, headWeight }: Qwen2): void {
+function neverEnding({ config, headWeight }: Decoder): void {
   if (config.tieWordEmbeddings || config.numLabels !== undefined) return
   for (const id of eosTokenIds(config)) headWeight.rows(id, id + 1).write(new Float32Array(config.hiddenSize))
 }

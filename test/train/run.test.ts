@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { distillation } from '../../lib/distill/objectives.js'
-import type { DecoderConfig } from '../../lib/models/config.js'
-import { createModel } from '../../lib/models/registry.js'
+import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
+import { createDecoder } from '../../lib/models/registry.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
 import type { Sample } from '../../lib/train/batches.js'
@@ -47,8 +47,8 @@ const samples: Sample[] = [9, 6, 11, 4, 7].map((length) => {
 
 /** A distillation of four steps, two micro-batches each. `change` may replace the objective. */
 function distilled(on: Device, dtype: FloatDType, change = (objective: Objective): Objective => objective) {
-  const student = createModel(on, config, { seed: 1, dtype })
-  const teacher = createModel(on, { ...config, hiddenSize: 48, headDim: 24 }, { seed: 2, dtype })
+  const student = createDecoder(on, config, { seed: 1, dtype })
+  const teacher = createDecoder(on, { ...config, hiddenSize: 48, headDim: 24 }, { seed: 2, dtype })
   const optimiser = new Optimiser(student.parameters)
   const objective = change(distillation(student, teacher, { divergence: 'forwardKL' }))
   const trainer = new Trainer(on, objective, optimiser, samples.slice(0, 4), samples.slice(4), {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { languageModelling } from '../../lib/distill/objectives.js'
 import { DeviceError } from '../../lib/errors.js'
-import { createModel, loadModel } from '../../lib/models/registry.js'
+import { createDecoder, loadDecoder } from '../../lib/models/registry.js'
 import { gradOf } from '../../lib/tensor/tape.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
@@ -34,7 +34,7 @@ const options: TrainOptions = {
 
 /** A tiny model in training, two samples a step, a micro-batch each; and the values of all that a step changes. */
 function inTraining(train: readonly Sample[]) {
-  const model = createModel(device, TINY, { seed: 1, dtype: 'float32' })
+  const model = createDecoder(device, TINY, { seed: 1, dtype: 'float32' })
   const optimiser = new Optimiser(model.parameters)
   const settings = { ...options, batchSize: 2, microBatchTokens: 1 }
   const trainer = new Trainer(device, languageModelling(model), optimiser, train, [], settings)
@@ -52,7 +52,7 @@ function inTraining(train: readonly Sample[]) {
 }
 
 async function run(changes: Partial<TrainOptions>) {
-  const model = await loadModel(device, 'test/fixtures/models/qwen2', { trainable: true })
+  const model = await loadDecoder(device, 'test/fixtures/models/qwen2', { trainable: true })
   const optimiser = new Optimiser(model.parameters)
   const held = samples.slice(0, 3)
   const trainer = new Trainer(device, languageModelling(model), optimiser, samples, held, { ...options, ...changes })

@@ -1,0 +1,166 @@
+import { ArgumentError } from '../errors.js'
+import { attention } from '../ops/attention.js'
+import { columns } from '../ops/elementwise.js'
+import { embedding } from '../ops/embedding.js'
+import { linear } from '../ops/linear.js'
+import { lastToken } from '../ops/pooling.js'
+import { addRmsNorm, headRmsNorm, rmsNorm } from '../ops/rmsNorm.js'
+import { rope } from '../ops/rope.js'
+import { swiglu, swigluPacked } from '../ops/swiglu.js'
+import type { Device } from '../tensor/device.js'
+import { recompute } from '../tensor/recompute.js'
+import { recording } from '../tensor/tape.js'
+import type { FloatDType, Tensor } from '../tensor/tensor.js'
+import type { DecoderConfig } from './decoderConfig.js'
+import { decoderRope, type PositionTable } from './decoderRope.js'
+import { type DecoderLayer, type DecoderWeights, decoderWeights } from './decoderWeights.js'
+import { type Attend, Model, type WeightSource } from './model.js'
+import type { Packed } from './packed.js'
+
+/** The residual stream, float32 whatever the activations are, and what the last block is yet to add to it: the sum is fused into the next norm. */
+interface Residual {
+  x: Tensor
+  delta: Tensor | null
+}
+
+/**
+ * The decoder that Qwen2, Qwen3, Phi-3 and gte-Qwen2 are: pre-norm layers with RMSNorm, grouped-query attention, rotate-half RoPE and SwiGLU;
+ * tied or untied head; optionally a sequence classifier on the last token. What sets the families apart are flags of the config.
+ */
+export class Decoder extends Model<DecoderConfig> {
+  readonly #weights: DecoderWeights<Tensor>
+  readonly #rope: PositionTable
+
+  constructor(device: Device, config: DecoderConfig, source: WeightSource, dtype: FloatDType = 'float32') {
+    super(device, config, dtype)
+    this.#weights = decoderWeights(config, this.declare(source))
+    this.#rope = decoderRope(device, config)
+  }
+
+  /** The head's weight [vocabSize, hiddenSize], which is the embedding where tied. */
+  get headWeight(): Tensor {
+    return this.#weights.head ?? this.#weights.embed
+  }
+
+  /** @param attend replaces the attention over the packed sequences, for generation with a cache */
+  override forward(batch: Packed, attend: Attend = this.#packed(batch)): Tensor {
+    const eps = this.config.rmsNormEps
+    const record = recording(...this.parameters.values())
+    const { embed, layers, norm } = this.#weights
+    const positions = this.#rope.positions(batch)
+    let state: Residual = { x: embedding(batch.ids, embed, { dtype: 'float32' }), delta: null }
+    layers.forEach((layer, i) => {
+      const before = state
+      const run = () => this.#layer(layer, i, before, positions, attend)
+      if (record) state = this.recompute ? recompute(before.delta ? [before.x, before.delta] : [before.x], run) : run()
+      else {
+        state = this.device.tidy(run) // what no backward pass will need is freed layer by layer
+        for (const t of [before.x, before.delta]) t?.dispose()
+      }
+    })
+    const { x, delta } = state
+    return delta ? addRmsNorm(delta, x, norm, eps).y : rmsNorm(x, norm, eps, { dtype: this.dtype })
+  }
+
+  #layer(
+    layer: DecoderLayer<Tensor>,
+    i: number,
+    { x, delta }: Residual,
+    positions: Tensor,
+    attend: Attend,
+  ): { x: Tensor; delta: Tensor } {
+    const eps = this.config.rmsNormEps
+    const before = delta
+      ? addRmsNorm(delta, x, layer.inputNorm, eps)
+      : { y: rmsNorm(x, layer.inputNorm, eps, { dtype: this.dtype }), sum: x }
+    const attended = this.#attention(layer, i, before.y, positions, attend)
+    const between = addRmsNorm(attended, before.sum, layer.postNorm, eps)
+    const { mlp } = layer
+    const activated =
+      'gateUp' in mlp
+        ? swigluPacked(linear(between.y, mlp.gateUp))
+        : swiglu(linear(between.y, mlp.gate), linear(between.y, mlp.up))
+    return { x: between.sum, delta: linear(activated, layer.down) }
+  }
+
+  #attention(layer: DecoderLayer<Tensor>, i: number, x: Tensor, positions: Tensor, attend: Attend): Tensor {
+    const { headDim, rmsNormEps } = this.config
+    const { q, k, v } = this.#project(layer, x)
+    const rotated = rope({
+      q: layer.qNorm ? headRmsNorm(q, layer.qNorm, rmsNormEps) : q,
+      k: layer.kNorm ? headRmsNorm(k, layer.kNorm, rmsNormEps) : k,
+      positions,
+      table: this.#rope.table,
+      headDim,
+    })
+    return linear(attend(i, rotated.q, rotated.k, v), layer.o.weight, { bias: layer.o.bias })
+  }
+
+  #project({ qkv }: DecoderLayer<Tensor>, x: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
+    if ('weight' in qkv) {
+      const { heads, kvHeads, headDim } = this.config
+      const all = linear(x, qkv.weight, { bias: qkv.bias })
+      const [kStart, vStart] = [heads * headDim, (heads + kvHeads) * headDim]
+      return {
+        q: columns(all, 0, kStart),
+        k: columns(all, kStart, vStart),
+        v: columns(all, vStart, all.dim(-1)),
+      }
+    }
+    const { q, k, v } = qkv
+    return {
+      q: linear(x, q.weight, { bias: q.bias }),
+      k: linear(x, k.weight, { bias: k.bias }),
+      v: linear(x, v.weight, { bias: v.bias }),
+    }
+  }
+
+  #packed(batch: Packed): Attend {
+    const { heads, kvHeads, headDim, causal, slidingWindow } = this.config
+    return (layer, q, k, v) =>
+      attention({
+        q,
+        k,
+        v,
+        cuSeqlens: batch.cuSeqlens,
+        maxSeqlen: batch.maxSeqlen,
+        heads,
+        kvHeads,
+        headDim,
+        causal,
+        window: slidingWindow?.[layer] ?? null,
+      })
+  }
+
+  /**
+   * Logits of a causal language model: hidden [rows, hiddenSize] -> [rows, vocabSize].
+   * @throws ArgumentError for a body without a head
+   */
+  logits(hidden: Tensor): Tensor {
+    if (this.config.bare)
+      throw new ArgumentError('logits: the model is a body without a language-model head; give a language model')
+    return linear(hidden, this.headWeight)
+  }
+
+  /** The last token of each sequence, which in a causal model has seen all of it. */
+  override pool(hidden: Tensor, batch: Packed): Tensor {
+    return lastToken(hidden, batch.cuSeqlens)
+  }
+
+  override classify(batch: Packed): Tensor {
+    const { classifier } = this.#weights
+    if (!classifier)
+      throw new ArgumentError(
+        'classify: the model has no classification head; load it with a config that has numLabels',
+      )
+    const { dense, score } = classifier
+    const pooled = this.pool(this.forward(batch), batch)
+    const features = dense ? linear(pooled, dense.weight, { bias: dense.bias, activation: 'gelu' }) : pooled
+    return linear(features, score, { dtype: 'float32' })
+  }
+
+  override dispose(): void {
+    super.dispose()
+    this.#rope.table.dispose()
+  }
+}
