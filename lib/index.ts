@@ -56,12 +56,25 @@ export {
   type VocabularyPolicy,
 } from './ops/distillHead.js'
 export { DIVERGENCES, type DivergenceKind, type DivergenceOptions, divergence } from './ops/divergence.js'
-export { add, addScaled, cast, columns, copyInto, countNonFinite, fill, scale } from './ops/elementwise.js'
+export {
+  add,
+  addScaled,
+  cast,
+  columns,
+  concat,
+  copyInto,
+  countNonFinite,
+  fill,
+  multiply,
+  scale,
+} from './ops/elementwise.js'
 export { embedding } from './ops/embedding.js'
+export { geglu, gegluPacked } from './ops/geglu.js'
 export { gradNorm } from './ops/gradNorm.js'
+export { addLayerNorm, layerNorm } from './ops/layerNorm.js'
 export { type Activation, type LinearOptions, linear } from './ops/linear.js'
 export { type CacheWriteOptions, cacheWrite, type PagedAttentionOptions, pagedAttention } from './ops/pagedAttention.js'
-export { gatherRows, l2Normalize, lastToken, meanPooling } from './ops/pooling.js'
+export { firstToken, gatherRows, l2Normalize, lastToken, meanPooling } from './ops/pooling.js'
 export { addRmsNorm, headRmsNorm, rmsNorm } from './ops/rmsNorm.js'
 export { type RopeOptions, type RopeTableOptions, rope, ropeTable } from './ops/rope.js'
 export { type RowSampling, type SamplingBatch, sample } from './ops/sampling.js'
@@ -77,6 +90,8 @@ export { type FolderContent, type ModelFolder, openFolder, saveFolder } from './
 export { embed } from './models/gte.js'
 export { randomWeights } from './models/initialise.js'
 export { type Attend, Model, type WeightSource } from './models/model.js'
+export { ModernBert } from './models/modernbert.js'
+export type { ModernBertConfig } from './models/modernbertConfig.js'
 export { type Packed, type PackOptions, pack, type Span } from './models/packed.js'
 export { createDecoder, type LoadOptions, loadDecoder, loadModel } from './models/registry.js'
 export {

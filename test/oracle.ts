@@ -190,3 +190,21 @@ function argmax(x: Float64Array): number {
   for (let v = 1; v < x.length; v++) if (x[v]! > x[best]!) best = v
   return best
 }
+
+/** Distribution function of the standard normal, to float64: a series near 0, a continued fraction in the tails. */
+export function normalCdf(z: number): number {
+  if (z > 0) return 1 - normalCdf(-z)
+  const x = -z
+  const density = Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI)
+  if (x > 4) {
+    let fraction = x
+    for (let k = 60; k > 0; k--) fraction = x + k / fraction
+    return density / fraction
+  }
+  let [term, sum] = [x, x]
+  for (let k = 1; k < 100; k++) {
+    term *= (x * x) / (2 * k + 1)
+    sum += term
+  }
+  return 0.5 - density * sum
+}

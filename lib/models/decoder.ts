@@ -8,20 +8,13 @@ import { addRmsNorm, headRmsNorm, rmsNorm } from '../ops/rmsNorm.js'
 import { rope } from '../ops/rope.js'
 import { swiglu, swigluPacked } from '../ops/swiglu.js'
 import type { Device } from '../tensor/device.js'
-import { recompute } from '../tensor/recompute.js'
-import { recording } from '../tensor/tape.js'
 import type { FloatDType, Tensor } from '../tensor/tensor.js'
 import type { DecoderConfig } from './decoderConfig.js'
 import { decoderRope, type PositionTable } from './decoderRope.js'
 import { type DecoderLayer, type DecoderWeights, decoderWeights } from './decoderWeights.js'
 import { type Attend, Model, type WeightSource } from './model.js'
 import type { Packed } from './packed.js'
-
-/** The residual stream, float32 whatever the activations are, and what the last block is yet to add to it: the sum is fused into the next norm. */
-interface Residual {
-  x: Tensor
-  delta: Tensor | null
-}
+import { type Residual, runLayers } from './residual.js'
 
 /**
  * The decoder that Qwen2, Qwen3, Phi-3 and gte-Qwen2 are: pre-norm layers with RMSNorm, grouped-query attention, rotate-half RoPE and SwiGLU;
@@ -45,20 +38,10 @@ export class Decoder extends Model<DecoderConfig> {
   /** @param attend replaces the attention over the packed sequences, for generation with a cache */
   override forward(batch: Packed, attend: Attend = this.#packed(batch)): Tensor {
     const eps = this.config.rmsNormEps
-    const record = recording(...this.parameters.values())
     const { embed, layers, norm } = this.#weights
     const positions = this.#rope.positions(batch)
-    let state: Residual = { x: embedding(batch.ids, embed, { dtype: 'float32' }), delta: null }
-    layers.forEach((layer, i) => {
-      const before = state
-      const run = () => this.#layer(layer, i, before, positions, attend)
-      if (record) state = this.recompute ? recompute(before.delta ? [before.x, before.delta] : [before.x], run) : run()
-      else {
-        state = this.device.tidy(run) // what no backward pass will need is freed layer by layer
-        for (const t of [before.x, before.delta]) t?.dispose()
-      }
-    })
-    const { x, delta } = state
+    const start = { x: embedding(batch.ids, embed, { dtype: 'float32' }), delta: null }
+    const { x, delta } = runLayers(this, start, (i, before) => this.#layer(layers[i]!, i, before, positions, attend))
     return delta ? addRmsNorm(delta, x, norm, eps).y : rmsNorm(x, norm, eps, { dtype: this.dtype })
   }
 

@@ -6,6 +6,8 @@ import { Decoder } from './decoder.js'
 import { type DecoderConfig, type DecoderFamily, parseDecoder, writeDecoder } from './decoderConfig.js'
 import { decoderWeights } from './decoderWeights.js'
 import type { Declare, Model, WeightSource } from './model.js'
+import { ModernBert, modernBertWeights } from './modernbert.js'
+import { type ModernBertConfig, parseModernBert, writeModernBert } from './modernbertConfig.js'
 import { phi3 } from './phi3.js'
 import { qwen2 } from './qwen2.js'
 import { qwen3 } from './qwen3.js'
@@ -31,9 +33,20 @@ const decoder = (family: DecoderFamily): Family<DecoderConfig> => ({
   create: (device, config, source, dtype) => new Decoder(device, config, source, dtype),
 })
 
+const modernbert: Family<ModernBertConfig> = {
+  modelType: 'modernbert',
+  parse: parseModernBert,
+  toJson: writeModernBert,
+  weights: modernBertWeights,
+  create: (device, config, source, dtype) => new ModernBert(device, config, source, dtype),
+}
+
 /** Every family there is, by `model_type`. To add one: docs/adding-a-model.md. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map(
-  [decoder(qwen2), decoder(qwen3), decoder(phi3)].map((family) => [family.modelType, family as unknown as Family]),
+  [decoder(qwen2), decoder(qwen3), decoder(phi3), modernbert].map((family) => [
+    family.modelType,
+    family as unknown as Family,
+  ]),
 )
 
 const familyOf = ({ modelType }: ModelConfig): Family => FAMILIES.get(modelType)!

@@ -13,7 +13,7 @@ export function randomWeights(device: Device, options: { seed: number; layers: n
     device.persistent(() => {
       if (name.endsWith('.bias')) return device.zeros(shape)
       if (shape.length === 1) return filled(device, shape[0]!, 1)
-      const residual = name.endsWith('o_proj.weight') || name.endsWith('down_proj.weight')
+      const residual = /(o_proj|down_proj|Wo)\.weight$/.test(name)
       return normal(device, shape, `${options.seed}/${name}`, residual ? std / Math.sqrt(2 * options.layers) : std)
     })
 }

@@ -1,6 +1,6 @@
 import { DTypeError, ShapeError } from '../errors.js'
 import { recording } from '../tensor/tape.js'
-import { type DType, dtypeCode, shapeText, type Tensor } from '../tensor/tensor.js'
+import { type DType, dtypeBytes, dtypeCode, shapeText, type Tensor } from '../tensor/tensor.js'
 import { checkAlike, floatCode } from './check.js'
 
 /**
@@ -108,6 +108,68 @@ export function addScaled(a: Tensor, alpha: number, b: Tensor, beta: number): Te
 /** a + b. @throws ShapeError or DTypeError when they are not alike, or are int32 */
 export function add(a: Tensor, b: Tensor): Tensor {
   return addScaled(a, 1, b, 1)
+}
+
+/** a * b, element by element. @throws ShapeError or DTypeError when they are not alike, or are int32 */
+export function multiply(a: Tensor, b: Tensor): Tensor {
+  checkAlike('multiply', 'a', a, 'b', b)
+  const dtype = floatCode('multiply', 'a', a)
+  const product = (x: Tensor, z: Tensor): Tensor => {
+    const y = x.device.empty(x.shape, x.dtype)
+    x.device.launch('multiply', { a: x, b: z, y, count: y.size, dtype })
+    return y
+  }
+  const y = product(a, b)
+  if (recording(a, b))
+    a.device.tape!.record({
+      name: 'multiply',
+      inputs: [a, b],
+      outputs: [y],
+      backward: ([dy]) => (dy ? [product(dy, b), product(dy, a)] : [null, null]),
+    })
+  return y
+}
+
+/**
+ * Rows of a and b side by side: y = [a; b] over the last dimension.
+ * @param a [..., n]
+ * @param b [..., m], of a's dtype and other dimensions
+ * @returns [..., n + m]
+ * @throws ShapeError, DTypeError when they do not fit
+ */
+export function concat(a: Tensor, b: Tensor): Tensor {
+  const [n, m] = [a.dim(-1), b.dim(-1)]
+  const outer = a.shape.slice(0, -1)
+  if (shapeText(outer) !== shapeText(b.shape.slice(0, -1)))
+    throw new ShapeError(
+      `concat: a is ${shapeText(a.shape)} but b is ${shapeText(b.shape)}; only the last dimension may differ`,
+    )
+  if (a.dtype !== b.dtype) throw new DTypeError(`concat: a is ${a.dtype} but b is ${b.dtype}; they must be alike`)
+  const { device } = a
+  const dtype = floatCode('concat', 'a', a)
+  const y = device.empty([...outer, n + m], a.dtype)
+  const rows = n + m === 0 ? 0 : y.size / (n + m)
+  const second = n * dtypeBytes(a.dtype)
+  const put = (x: Tensor, cols: number, to: number) =>
+    device.launch('copy', { x, y: to, rows, cols, xStride: cols, yStride: n + m, xDtype: dtype, dtype })
+  put(a, n, y.address)
+  put(b, m, y.address + second)
+  if (recording(a, b))
+    device.tape!.record({
+      name: 'concat',
+      inputs: [a, b],
+      outputs: [y],
+      backward: ([dy]) => {
+        if (!dy) return [null, null]
+        const take = (x: Tensor, cols: number, from: number) => {
+          const dx = device.empty(x.shape, x.dtype)
+          device.launch('copy', { x: from, y: dx, rows, cols, xStride: n + m, yStride: cols, xDtype: dtype, dtype })
+          return dx
+        }
+        return [take(a, n, dy.address), take(b, m, dy.address + second)]
+      },
+    })
+  return y
 }
 
 /** factor * x. @throws DTypeError for int32 */

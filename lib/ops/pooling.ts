@@ -16,6 +16,20 @@ export function lastToken(x: Tensor, cuSeqlens: Tensor): Tensor {
 }
 
 /**
+ * The state of the first token of every sequence, [CLS] in encoders that begin with one.
+ *
+ * @param x [tokens, hiddenSize], packed
+ * @param cuSeqlens int32 [sequences + 1]; no sequence may be empty
+ * @returns [sequences, hiddenSize], x's dtype
+ * @throws ShapeError or DTypeError
+ */
+export function firstToken(x: Tensor, cuSeqlens: Tensor): Tensor {
+  if (cuSeqlens.size === 0)
+    throw new ShapeError('firstToken: cuSeqlens is empty; it has one entry more than there are sequences')
+  return gatherRows(x, cuSeqlens.rows(0, cuSeqlens.size - 1))
+}
+
+/**
  * The mean of every sequence's token states.
  *
  * @param x [tokens, hiddenSize], packed

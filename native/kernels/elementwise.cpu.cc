@@ -36,6 +36,14 @@ void addScaledRange(const AddScaledParams& p, int64_t begin, int64_t end) {
 }
 
 template <class T>
+void multiplyRange(const MultiplyParams& p, int64_t begin, int64_t end) {
+  const T* a = static_cast<const T*>(p.a);
+  const T* b = static_cast<const T*>(p.b);
+  T* y = static_cast<T*>(p.y);
+  eachVector(begin, end, [&](int64_t i, auto n) { storePart(y + i, loadPart(a + i, n) * loadPart(b + i, n), n); });
+}
+
+template <class T>
 int64_t nonFinite(const T* x, int64_t begin, int64_t end) {
   vint found = {};
   eachVector(begin, end, [&](int64_t i, auto n) { found -= (asInt(loadPart(x + i, n)) & 0x7f800000) == 0x7f800000; });  // true is -1
@@ -80,6 +88,13 @@ Status addScaled(const AddScaledParams& p, Context& c) {
       });
       return Status::fine();
     });
+  });
+}
+
+Status multiply(const MultiplyParams& p, Context& c) {
+  return forType(p.dtype, [&](auto t) {
+    parallelRange(c.pool, p.count, [&](int64_t begin, int64_t end) { multiplyRange<decltype(t)>(p, begin, end); });
+    return Status::fine();
   });
 }
 

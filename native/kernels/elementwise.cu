@@ -1,4 +1,4 @@
-// Fill, copy, sums of scaled tensors: one pass of the row walk. countNonFinite: counts of fixed parts, added by a second launch.
+// Fill, copy, sums of scaled tensors, products: one pass of the row walk. countNonFinite: counts of fixed parts, added by a second launch.
 #include "common/rowWalk.cuh"
 #include "elementwise.h"
 
@@ -48,6 +48,19 @@ LANTERN_DEVICE void addScaled(const AddScaledParams& p, const RowWalk& w) {
       [&](int64_t, int64_t i, auto, const auto& v) { store(static_cast<Y*>(p.y) + i, v); });
 }
 
+template <class T>
+LANTERN_DEVICE void multiply(const MultiplyParams& p, const RowWalk& w) {
+  walk<T>(
+      w,
+      [&](int64_t, int64_t i, auto width) {
+        auto v = load<width.value>(static_cast<const T*>(p.a) + i);
+        const auto factor = load<width.value>(static_cast<const T*>(p.b) + i);
+        for (int k = 0; k < width.value; ++k) v.x[k] *= factor.x[k];
+        return v;
+      },
+      [&](int64_t, int64_t i, auto, const auto& v) { store(static_cast<T*>(p.y) + i, v); });
+}
+
 // Blocks count in strides of all of them; their counts are added by elementwise_countTotal.
 template <class T>
 LANTERN_DEVICE void countPart(const CountNonFiniteParams& p, int width, int64_t* partial) {
@@ -89,6 +102,8 @@ LANTERN_WALK(elementwise_addScaledBf16F32F32, AddScaledParams, (addScaled<bf16, 
 LANTERN_WALK(elementwise_addScaledBf16F32Bf16, AddScaledParams, (addScaled<bf16, float, bf16>))
 LANTERN_WALK(elementwise_addScaledBf16Bf16F32, AddScaledParams, (addScaled<bf16, bf16, float>))
 LANTERN_WALK(elementwise_addScaledBf16Bf16Bf16, AddScaledParams, (addScaled<bf16, bf16, bf16>))
+LANTERN_WALK(elementwise_multiplyF32, MultiplyParams, multiply<float>)
+LANTERN_WALK(elementwise_multiplyBf16, MultiplyParams, multiply<bf16>)
 
 extern "C" __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)
     elementwise_countF32(const __grid_constant__ CountNonFiniteParams p, int width, int64_t* partial) { countPart<float>(p, width, partial); }

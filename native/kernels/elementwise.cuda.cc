@@ -36,6 +36,11 @@ Status addScaled(const AddScaledParams& p, Context& c) {
   return launchWalk(c, entryOf("elementwise_addScaled", {p.aDtype, bDtype, p.dtype}), p, w);
 }
 
+Status multiply(const MultiplyParams& p, Context& c) {
+  const RowWalk w = walkRows(1, p.count, {{p.a, p.dtype, 0}, {p.b, p.dtype, 0}, {p.y, p.dtype, 0}});
+  return launchWalk(c, entryOf("elementwise_multiply", {p.dtype}), p, w);
+}
+
 // The count is the same however it is cut, so the cut follows the device.
 Status countNonFinite(const CountNonFiniteParams& p, Context& c) {
   const std::string entry = entryOf("elementwise_count", {p.dtype});

@@ -1,4 +1,4 @@
-// What is done to every element alone: fill, copy and cast, sums of scaled tensors, and the count of non-finite values.
+// What is done to every element alone: fill, copy and cast, sums of scaled tensors, products, and the count of non-finite values.
 #pragma once
 #include "common/kernel.h"
 
@@ -26,6 +26,14 @@ struct AddScaledParams {  // y = alpha * a + beta * b; y may be a or b
   double alpha, beta;
 };
 LANTERN_PARAMS(AddScaledParams, a, b, y, count, aDtype, bDtype, dtype, alpha, beta)
+
+struct MultiplyParams {  // y = a * b; y may be a or b
+  const void* a;         // [count], dtype
+  const void* b;         // [count], dtype
+  void* y;               // [count], dtype
+  int64_t count, dtype;
+};
+LANTERN_PARAMS(MultiplyParams, a, b, y, count, dtype)
 
 struct CountNonFiniteParams {
   const void* x;   // [count], dtype

@@ -8,7 +8,9 @@
 #include "divergence.h"
 #include "elementwise.h"
 #include "embedding.h"
+#include "geglu.h"
 #include "gradNorm.h"
+#include "layerNorm.h"
 #include "matmul.h"
 #include "pagedAttention.h"
 #include "pooling.h"
@@ -21,6 +23,7 @@
   X(fill, FillParams)                                         \
   X(copy, CopyParams)                                         \
   X(addScaled, AddScaledParams)                               \
+  X(multiply, MultiplyParams)                                 \
   X(countNonFinite, CountNonFiniteParams)                     \
   X(attention, AttentionParams)                               \
   X(attentionBackward, AttentionBackwardParams)               \
@@ -32,6 +35,10 @@
   X(divergenceBackward, DivergenceBackwardParams)             \
   X(embedding, EmbeddingParams)                               \
   X(embeddingBackward, EmbeddingBackwardParams)               \
+  X(geglu, GegluParams)                                       \
+  X(gegluBackward, GegluBackwardParams)                       \
+  X(layerNorm, LayerNormParams)                               \
+  X(layerNormBackward, LayerNormBackwardParams)               \
   X(matmul, MatmulParams)                                     \
   X(activationBackward, ActivationBackwardParams)             \
   X(columnSum, ColumnSumParams)                               \

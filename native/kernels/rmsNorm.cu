@@ -1,5 +1,6 @@
 // A block a row. The backward's blocks take rows in strides of all blocks and keep the weight gradients of their columns over all of their
 // rows; rmsNorm_addPartials adds those of the blocks in order.
+#include "common/addPartials.cuh"
 #include "common/rowBlock.cuh"
 #include "rmsNorm.h"
 #include "rmsNormShape.h"
@@ -137,17 +138,6 @@ LANTERN_RMS_NORM(Bf16F32Bf16, bf16, float, bf16)
 LANTERN_RMS_NORM(Bf16Bf16F32, bf16, bf16, float)
 LANTERN_RMS_NORM(Bf16Bf16Bf16, bf16, bf16, bf16)
 
-// A warp takes 32 columns of every 32nd partial, the block adds its warps' sums in order.
 extern "C" __global__ void __launch_bounds__(kRowThreads, 1) rmsNorm_addPartials(const float* partial, float* dweight, int64_t partials, int64_t cols) {
-  __shared__ float sums[kWarp][kWarp];
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int64_t col = int64_t(blockIdx.x) * kWarp + lane;
-  float total = 0;
-  if (col < cols)
-    for (int64_t i = warp; i < partials; i += kWarp) total += partial[i * cols + col];
-  sums[warp][lane] = total;
-  __syncthreads();
-  if (warp || col >= cols) return;
-  for (int w = 1; w < kWarp; ++w) total += sums[w][lane];
-  dweight[col] += total;
+  addPartials(partial, dweight, partials, cols);
 }

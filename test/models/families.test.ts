@@ -7,6 +7,7 @@ import { embed } from '../../lib/models/gte.js'
 import { pack } from '../../lib/models/packed.js'
 import { loadDecoder, loadModel } from '../../lib/models/registry.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
+import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import { relativeError, testDevice } from '../support.js'
 import { expectedOf, expectSmall, fixture, goldenOf, gradientErrors, samplesOf } from './golden.js'
@@ -20,8 +21,11 @@ const packed = (name: string) =>
 
 const peers = JSON.parse(readFileSync(fixture('bfloat16-peer.json'), 'utf8')).families
 /** Float32: the arithmetic alone. Bfloat16: what PyTorch's own reaches on the same model and data (bfloat16_peer.py). */
-const limit = (name: string, dtype: 'float32' | 'bfloat16', what: 'logits' | 'gradients' | 'tensor'): number =>
-  dtype === 'float32' ? 2e-5 : peers[name][what]
+const limit = (
+  name: string,
+  dtype: 'float32' | 'bfloat16',
+  what: 'hidden' | 'logits' | 'gradients' | 'tensor',
+): number => (dtype === 'float32' ? 2e-5 : peers[name][what])
 
 describe.each(['qwen3', 'phi3'])('%s against float64', (name) => {
   const golden = goldenOf(name)
@@ -34,7 +38,7 @@ describe.each(['qwen3', 'phi3'])('%s against float64', (name) => {
     const logits = await model.logits(hidden).floats()
     expect(relativeError(logits, golden.logits!.data as Float32Array)).toBeLessThan(limit(name, dtype, 'logits'))
     expect(relativeError(await hidden.floats(), golden.last_hidden!.data as Float32Array)).toBeLessThan(
-      limit(name, dtype, 'logits'),
+      limit(name, dtype, 'hidden'),
     )
     const valid = samples.reduce((n, s) => n + s.labels.filter((y) => y !== -100).length, 0)
     using tape = new Tape(device)
@@ -72,6 +76,47 @@ test('gte-qwen2: a bidirectional body without a head, its last tokens and their 
   }))
     expect(relativeError(await tensor.floats(), golden[name]!.data as Float32Array), name).toBeLessThan(2e-5)
   expect(() => model.logits(hidden)).toThrow('body without a language-model head')
+})
+
+describe('modernbert against float64', () => {
+  const golden = goldenOf('modernbert')
+  test.each(['float32', 'bfloat16'] as const)(
+    'hidden states, class logits, loss and every gradient in %s',
+    async (dtype) => {
+      using model = await loadModel(device, fixture('modernbert'), {
+        trainable: true,
+        weights: dtype,
+        activations: dtype,
+      })
+      const batch = packed('modernbert')
+      const hidden = await model.forward(batch).floats()
+      expect(relativeError(hidden, golden.last_hidden!.data as Float32Array)).toBeLessThan(
+        limit('modernbert', dtype, 'hidden'),
+      )
+      const labels = device.tensor(golden.class_labels!.data as Int32Array)
+      using tape = new Tape(device)
+      const logits = model.classify(batch)
+      const values = logits.floats()
+      const { loss } = crossEntropy(logits, labels, { scale: 1 / labels.size })
+      tape.backward(loss)
+      expect(relativeError(await values, golden.logits!.data as Float32Array)).toBeLessThan(
+        limit('modernbert', dtype, 'logits'),
+      )
+      expect(Math.abs((await loss.item()) / expectedOf('modernbert').ce - 1)).toBeLessThan(
+        limit('modernbert', dtype, 'logits'),
+      )
+      const errors = await gradientErrors(model, golden, 'grad.ce')
+      expectSmall(errors, limit('modernbert', dtype, 'gradients'), limit('modernbert', dtype, 'tensor'))
+    },
+  )
+
+  it('writes no text', async () => {
+    await expect(loadDecoder(device, fixture('modernbert'))).rejects.toThrow(
+      'is an encoder (modernbert) and writes no text',
+    )
+    using model = await loadModel(device, fixture('modernbert'))
+    expect(() => model.pool(model.forward(packed('modernbert')), pack(device, [[1], []]))).toThrow('has no tokens')
+  })
 })
 
 describe('every family', () => {

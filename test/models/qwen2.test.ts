@@ -14,6 +14,7 @@ import { Tape } from '../../lib/tensor/tape.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { Trainer } from '../../lib/train/trainer.js'
+import { normalCdf } from '../oracle.js'
 import { relativeError, testDevice } from '../support.js'
 import { expectedOf, expectSmall, fixture, goldenOf, gradientErrors, samplesOf } from './golden.js'
 
@@ -214,7 +215,7 @@ test('an MLP head: logits are those of its two layers, and it is saved and loade
   const want = Array.from({ length: cu.length - 1 }, (_, s) => {
     const x = hidden.subarray((cu[s + 1]! - 1) * 64, cu[s + 1]! * 64)
     const z = Array.from({ length: 20 }, (_, j) => x.reduce((sum, v, i) => sum + v * w1[j * 64 + i]!, 0))
-    const gelu = z.map((v) => 0.5 * v * (1 + erf(v / Math.SQRT2)))
+    const gelu = z.map((v) => v * normalCdf(v))
     return Array.from({ length: 3 }, (_, k) => gelu.reduce((sum, v, j) => sum + v * w2[k * 20 + j]!, 0))
   }).flat()
   expect(relativeError(logits, want)).toBeLessThan(2e-5)
@@ -225,13 +226,3 @@ test('an MLP head: logits are those of its two layers, and it is saved and loade
   const loaded = await loadDecoder(device, join(to, 'model'))
   expect(await loaded.classify(batch).floats()).toEqual(logits)
 })
-
-/** Error function by its Taylor series: enough for arguments of a few units. */
-function erf(x: number): number {
-  let [term, sum] = [x, x]
-  for (let n = 1; n < 80; n++) {
-    term *= (-x * x) / n
-    sum += term / (2 * n + 1)
-  }
-  return (2 / Math.sqrt(Math.PI)) * sum
-}

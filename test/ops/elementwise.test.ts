@@ -1,6 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { DTypeError, ShapeError } from '../../lib/errors.js'
-import { add, addScaled, cast, columns, copyInto, countNonFinite, fill, scale } from '../../lib/ops/elementwise.js'
+import {
+  add,
+  addScaled,
+  cast,
+  columns,
+  concat,
+  copyInto,
+  countNonFinite,
+  fill,
+  multiply,
+  scale,
+} from '../../lib/ops/elementwise.js'
 import { Device } from '../../lib/tensor/device.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import { dtypeCode } from '../../lib/tensor/tensor.js'
@@ -52,6 +63,40 @@ describe.each(FLOATS)('%s', (dtype) => {
         dyData.map((v) => v / 8 - 0.75 * v),
       ),
     ).toBeLessThan(TOLERANCE[dtype])
+  })
+
+  test.each(SIZES)('multiply of %i elements, with gradients', async (n) => {
+    const [aData, bData, dyData] = [1, 2, 3].map((seed) => asStored(normal(seed, n, { outliers: 5 }), dtype))
+    const [a, b] = [aData!, bData!].map((data) => device.tensor(data, [n], dtype))
+    a!.requiresGrad = b!.requiresGrad = true
+    const tape = new Tape(device)
+    const y = multiply(a!, b!)
+    tape.backward(y, device.tensor(dyData!, [n], dtype))
+    const product = (p: Float32Array, q: Float32Array) => Float64Array.from(p, (v, i) => v * q[i]!)
+    expect(relativeError(await y.floats(), product(aData!, bData!))).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(await a!.grad!.floats(), product(dyData!, bData!))).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(await b!.grad!.floats(), product(dyData!, aData!))).toBeLessThan(TOLERANCE[dtype])
+  })
+
+  test.each([
+    [3, 7, 5],
+    [50, 401, 16],
+    [0, 4, 4],
+  ])('concat of [%i, %i] and %i columns, with gradients', async (rows, n, m) => {
+    const [aData, bData] = [asStored(normal(1, rows * n), dtype), asStored(normal(2, rows * m), dtype)]
+    const [a, b] = [device.tensor(aData, [rows, n], dtype), device.tensor(bData, [rows, m], dtype)]
+    a.requiresGrad = b.requiresGrad = true
+    const tape = new Tape(device)
+    const y = concat(a, b)
+    expect(y.shape).toEqual([rows, n + m])
+    const joined = Float32Array.from({ length: rows * (n + m) }, (_, i) => {
+      const [row, col] = [Math.floor(i / (n + m)), i % (n + m)]
+      return col < n ? aData[row * n + col]! : bData[row * m + col - n]!
+    })
+    tape.backward(y, device.tensor(joined, [rows, n + m], dtype)) // its own gradient: each comes back as it was
+    expect(await y.floats()).toEqual(joined)
+    expect(await a.grad!.floats()).toEqual(aData)
+    expect(await b.grad!.floats()).toEqual(bData)
   })
 
   test.each(SIZES)('fill of %i elements', async (n) => {

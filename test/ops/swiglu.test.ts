@@ -2,79 +2,17 @@ import { describe, expect, test } from 'vitest'
 import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { swiglu, swigluPacked } from '../../lib/ops/swiglu.js'
 import { Tape } from '../../lib/tensor/tape.js'
-import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
+import { asStored, FLOATS, testDevice } from '../support.js'
+import { gatedUnitTests } from './gatedUnit.js'
 
 const device = testDevice()
 
-const SHAPES = [
-  [0, 4],
-  [1, 1],
-  [1, 5],
-  [3, 7],
-  [17, 64],
-  [130, 33],
-  [5, 20001],
-] as const
-
-function reference(gate: Float32Array, up: Float32Array, dy: Float32Array) {
-  const s = Float64Array.from(gate, (g) => 1 / (1 + Math.exp(-g)))
-  return {
-    y: s.map((v, i) => gate[i]! * v * up[i]!),
-    dgate: s.map((v, i) => dy[i]! * up[i]! * v * (1 + gate[i]! * (1 - v))),
-    dup: s.map((v, i) => dy[i]! * gate[i]! * v),
-  }
-}
-
-/** Rows of a and of b side by side. */
-function join(a: Float32Array, b: Float32Array, cols: number): Float32Array {
-  const joined = new Float32Array(a.length * 2)
-  for (let at = 0; at < a.length; at += cols) {
-    joined.set(a.subarray(at, at + cols), at * 2)
-    joined.set(b.subarray(at, at + cols), at * 2 + cols)
-  }
-  return joined
-}
+gatedUnitTests('swiglu', { apart: swiglu, packed: swigluPacked }, (z) => {
+  const s = 1 / (1 + Math.exp(-z))
+  return { value: z * s, slope: s * (1 + z * (1 - s)) }
+})
 
 describe.each(FLOATS)('swiglu %s', (dtype) => {
-  const make = (rows: number, cols: number) =>
-    [1, 2, 3].map((seed) => asStored(normal(seed, rows * cols, { std: 2, outliers: 20 }), dtype)) as [
-      Float32Array,
-      Float32Array,
-      Float32Array,
-    ]
-
-  test.each(SHAPES)('[%i, %i] forward and gradients', async (rows, cols) => {
-    const [gateData, upData, dyData] = make(rows, cols)
-    const gate = device.tensor(gateData, [rows, cols], dtype)
-    const up = device.tensor(upData, [rows, cols], dtype)
-    gate.requiresGrad = up.requiresGrad = true
-    const tape = new Tape(device)
-    const y = swiglu(gate, up)
-    tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
-    const want = reference(gateData, upData, dyData)
-    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await gate.grad!.floats(), want.dgate)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await up.grad!.floats(), want.dup)).toBeLessThan(TOLERANCE[dtype])
-  })
-
-  test.each(SHAPES)('[%i, 2 x %i] of one projection gives the same bits', async (rows, cols) => {
-    const [gateData, upData, dyData] = make(rows, cols)
-    const gateUp = device.tensor(join(gateData, upData, cols), [rows, 2 * cols], dtype)
-    const gate = device.tensor(gateData, [rows, cols], dtype)
-    const up = device.tensor(upData, [rows, cols], dtype)
-    gateUp.requiresGrad = gate.requiresGrad = up.requiresGrad = true
-    const dy = device.tensor(dyData, [rows, cols], dtype)
-    const tape = new Tape(device)
-    const packed = swigluPacked(gateUp)
-    tape.backward(packed, dy)
-    const other = new Tape(device)
-    const apart = swiglu(gate, up)
-    other.backward(apart, dy)
-    expect(relativeError(await packed.floats(), await apart.floats())).toBe(0)
-    const [dgate, dup] = [await gate.grad!.floats(), await up.grad!.floats()]
-    expect(relativeError(await gateUp.grad!.floats(), join(dgate, dup, cols))).toBe(0)
-  })
-
   test('gates far from 0 saturate without NaN', async () => {
     const g = Float32Array.of(-1e30, -1000, -90, -88, 88, 90, 1000, 1e30)
     const gateData = asStored(g, dtype)

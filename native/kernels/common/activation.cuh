@@ -37,4 +37,18 @@ LANTERN_DEVICE float geluGradient(float z) {  // Phi(z) + z phi(z)
   return (z > 0.f ? 1.f - n.tail : n.tail) + z * n.density * .3989422804f;
 }
 
+// An activation and its derivative at the same place, from what they share.
+struct Activated {
+  float value, slope;
+};
+LANTERN_DEVICE Activated siluBoth(float z) {
+  const float s = 1.f / (1.f + expf(-z));
+  return {z * s, s * (1.f + z * (1.f - s))};
+}
+LANTERN_DEVICE Activated geluBoth(float z) {
+  const NormalTail n = normalTail(z);
+  const float cdf = z > 0.f ? 1.f - n.tail : n.tail;
+  return {z * cdf, cdf + z * n.density * .3989422804f};
+}
+
 }  // namespace lantern::cuda

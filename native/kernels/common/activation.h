@@ -38,4 +38,18 @@ LANTERN_INLINE vfloat geluGradient(vfloat z) {  // Phi(z) + z phi(z)
   return (z > 0.f ? 1.f - n.tail : n.tail) + z * n.density * .3989422804f;
 }
 
+// An activation and its derivative at the same place, from what they share.
+struct Activated {
+  vfloat value, slope;
+};
+LANTERN_INLINE Activated siluBoth(vfloat z) {
+  const vfloat s = sigmoid(z);
+  return {z * s, s * (1.f + z * (1.f - s))};
+}
+LANTERN_INLINE Activated geluBoth(vfloat z) {
+  const NormalTail n = normalTail(z);
+  const vfloat cdf = z > 0.f ? 1.f - n.tail : n.tail;
+  return {z * cdf, cdf + z * n.density * .3989422804f};
+}
+
 }  // namespace lantern::LANTERN_ISA

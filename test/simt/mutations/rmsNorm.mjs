@@ -40,8 +40,9 @@ export default {
     },
     {
       name: 'no barrier between the sums of the warps',
-      find: '  sums[warp][lane] = total;\n  __syncthreads();\n',
-      replace: '  sums[warp][lane] = total;\n',
+      file: 'common/addPartials.cuh',
+      find: '  sums[warp][lane] = sum;\n  __syncthreads();\n',
+      replace: '  sums[warp][lane] = sum;\n',
       why: 'The first warp reads what the others have not written yet.',
       only: 'float32, stream float32 [17, 64]',
     },
@@ -55,9 +56,10 @@ export default {
     },
     {
       name: 'the first partial counts twice',
-      find: 'for (int w = 1; w < kWarp; ++w) total += sums[w][lane];',
-      replace: 'for (int w = 0; w < kWarp; ++w) total += sums[w][lane];',
-      why: 'total begins with the first one.',
+      file: 'common/addPartials.cuh',
+      find: 'for (int w = 1; w < kWarp; ++w) sum += sums[w][lane];',
+      replace: 'for (int w = 0; w < kWarp; ++w) sum += sums[w][lane];',
+      why: 'sum begins with the first one.',
       only: 'float32, stream float32 [17, 64]',
     },
     {
