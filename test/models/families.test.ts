@@ -2,11 +2,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it, test } from 'vitest'
 import { languageModelling } from '../../lib/distill/objectives.js'
 import { Engine } from '../../lib/generate/engine.js'
-import { configToJson, FAMILIES, parseModelConfig, readModelConfig, tensorShapes } from '../../lib/models/families.js'
+import { configToJson, FAMILIES, parseModelConfig, readModelConfig } from '../../lib/models/families.js'
+import { openFolder } from '../../lib/models/folder.js'
 import { embed } from '../../lib/models/gte.js'
 import { pack } from '../../lib/models/packed.js'
 import { loadDecoder, loadModel } from '../../lib/models/registry.js'
-import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import { relativeError, testDevice } from '../support.js'
@@ -130,11 +130,8 @@ describe('every family', () => {
   })
 
   it.each(fixtures)('knows the tensors of %s', async (name) => {
-    const config = await readModelConfig(`${fixture(name)}/config.json`)
-    const bare = (key: string) => key.replace(/^model\./, '')
-    const file = Object.entries(readSafetensorsSync(`${fixture(name)}/model.safetensors`))
-    const wanted = [...tensorShapes(config)].map(([key, shape]) => [bare(key), [...shape]])
-    expect(wanted.sort()).toEqual(file.map(([key, { shape }]) => [bare(key), [...shape]]).sort())
+    using folder = await openFolder(device, fixture(name))
+    expect(folder.verify()).toEqual([])
   })
 
   it.each(fixtures)('writes what it read of %s, in both dialects', async (name) => {
