@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { attention } from './attention.js'
 import { distillHead } from './distillHead.js'
+import { encoder } from './encoder.js'
 import { generate } from './generate.js'
 import { matmul } from './matmul.js'
 import { open } from './open.js'
@@ -15,7 +16,7 @@ import { root } from './support/root.js'
 import { losses, type Table, text } from './support/table.js'
 import { trainStep } from './trainStep.js'
 
-const BENCHES: readonly Bench[] = [open, matmul, rowwise, attention, distillHead, trainStep, generate]
+const BENCHES: readonly Bench[] = [open, matmul, rowwise, attention, distillHead, trainStep, generate, encoder]
 
 const HELP = `npm run bench -- [names] [options]
 

@@ -1,5 +1,6 @@
 import { Decoder } from '../../lib/models/decoder.js'
 import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
+import type { WeightSource } from '../../lib/models/model.js'
 import { Random } from '../../lib/random.js'
 import type { Device } from '../../lib/tensor/device.js'
 import { type FloatDType, narrow, type Shape, type Tensor } from '../../lib/tensor/tensor.js'
@@ -50,7 +51,7 @@ export interface ModelShape {
   maxPositionEmbeddings: number
 }
 
-/** The config of a Decoder of some sizes: tied head, biases at q, k and v. */
+/** The config of a Qwen2 of some sizes: tied head, biases at q, k and v. */
 export function decoderConfig(shape: ModelShape, dtype: FloatDType): DecoderConfig {
   return {
     ...shape,
@@ -69,14 +70,18 @@ export function decoderConfig(shape: ModelShape, dtype: FloatDType): DecoderConf
   }
 }
 
-/** A Decoder of random weights, stored and computing in `dtype`. */
-export function randomQwen2(device: Device, shape: ModelShape, dtype: FloatDType): Decoder {
-  const weights = (name: string, size: Shape): Tensor => {
+/** Random weights of any model, stored in `dtype`: norms 1, biases 0. */
+export function randomWeightsOf(device: Device, dtype: FloatDType): WeightSource {
+  return (name, size) => {
     if (size.length > 1) return randomTensor(device, size, dtype, 0.02)
     const value = name.endsWith('.bias') ? 0 : 1
     return device.persistent(() => device.tensor(new Float32Array(size[0]!).fill(value), size, dtype))
   }
-  return new Decoder(device, decoderConfig(shape, dtype), weights, dtype)
+}
+
+/** A Qwen2 of random weights, stored and computing in `dtype`. */
+export function randomQwen2(device: Device, shape: ModelShape, dtype: FloatDType): Decoder {
+  return new Decoder(device, decoderConfig(shape, dtype), randomWeightsOf(device, dtype), dtype)
 }
 
 /** Token ids, uniform above the special ones. */
