@@ -8,6 +8,7 @@ import type { Row } from './support/table.js'
 
 interface Setting {
   shape: ModelShape
+  dtypes: readonly FloatDType[]
   batches: readonly number[]
   prompt: number
   tokens: number
@@ -23,47 +24,75 @@ const FULL: Setting = {
     vocabSize: 32_768,
     maxPositionEmbeddings: 4096,
   },
+  dtypes: ['bfloat16', 'float32'],
   batches: [1, 8],
   prompt: 512,
   tokens: 32,
 }
 const TINY: Setting = {
   shape: { ...FULL.shape, hiddenSize: 32, layers: 1, heads: 2, intermediateSize: 48, vocabSize: 61 },
+  dtypes: ['bfloat16', 'float32'],
   batches: [2],
   prompt: 5,
   tokens: 3,
 }
 
-/** Greedy generation through the engine that serves. */
-export const generate: Bench = {
-  name: 'generate',
-  summary: 'prefill and decoding of a small model through the engine, one sequence and eight',
-  async run(context) {
-    const setting = context.tiny ? TINY : FULL
-    const device = context.device()
-    const rows: Row[] = []
-    try {
-      for (const dtype of ['bfloat16', 'float32'] as const) {
-        using model = randomQwen2(device, setting.shape, dtype)
-        for (const batch of setting.batches)
-          for (const mode of ['prefill', 'decode'] as const)
-            rows.push(await measure(context, model, setting, { dtype, batch, mode }))
-      }
-    } finally {
-      await device.close()
-    }
-    const { shape, prompt, tokens } = setting
-    return {
-      name: 'generate',
-      title: `Generation: hidden ${shape.hiddenSize}, ${shape.layers} layers, vocabulary ${shape.vocabSize}, prompts of ${prompt} tokens, ${tokens} new ones, greedy, median`,
-      ceiling: 'the read bandwidth, were the weights read once a token (decoding of one sequence)',
-      rows,
-      notes: [
-        'Tokens of all sequences together. PyTorch: transformers with a dynamic cache, its forward called token by token.',
-      ],
-    }
+/** Qwen2.5-0.5B, whose weights are a gigabyte: what decoding costs where nothing stays in a cache. */
+const QWEN: Setting = {
+  shape: {
+    hiddenSize: 896,
+    layers: 24,
+    heads: 14,
+    kvHeads: 2,
+    intermediateSize: 4864,
+    vocabSize: 151_936,
+    maxPositionEmbeddings: 32_768,
   },
+  dtypes: ['bfloat16'],
+  batches: [1, 8],
+  prompt: 256,
+  tokens: 32,
 }
+
+/** Greedy generation through the engine that serves. */
+function generation(name: string, summary: string, full: Setting): Bench {
+  return {
+    name,
+    summary,
+    async run(context) {
+      const setting = context.tiny ? TINY : full
+      const device = context.device()
+      const rows: Row[] = []
+      try {
+        for (const dtype of setting.dtypes) {
+          using model = randomQwen2(device, setting.shape, dtype)
+          for (const batch of setting.batches)
+            for (const mode of ['prefill', 'decode'] as const)
+              rows.push(await measure(context, model, setting, { dtype, batch, mode }))
+        }
+      } finally {
+        await device.close()
+      }
+      const { shape, prompt, tokens } = setting
+      return {
+        name,
+        title: `Generation: hidden ${shape.hiddenSize}, ${shape.layers} layers, vocabulary ${shape.vocabSize}, prompts of ${prompt} tokens, ${tokens} new ones, greedy, median`,
+        ceiling: 'the read bandwidth, were the weights read once a token (decoding of one sequence)',
+        rows,
+        notes: [
+          'Tokens of all sequences together. PyTorch: transformers with a dynamic cache, its forward called token by token.',
+        ],
+      }
+    },
+  }
+}
+
+export const generate = generation(
+  'generate',
+  'prefill and decoding of a small model through the engine, one sequence and eight',
+  FULL,
+)
+export const generateQwen = generation('generateQwen', 'the same of Qwen2.5-0.5B', QWEN)
 
 interface Case {
   dtype: FloatDType

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { attention } from './attention.js'
 import { distillHead } from './distillHead.js'
 import { encoder } from './encoder.js'
-import { generate } from './generate.js'
+import { generate, generateQwen } from './generate.js'
 import { matmul } from './matmul.js'
 import { open } from './open.js'
 import { rowwise } from './rowwise.js'
@@ -16,7 +16,17 @@ import { root } from './support/root.js'
 import { losses, type Table, text } from './support/table.js'
 import { trainStep } from './trainStep.js'
 
-const BENCHES: readonly Bench[] = [open, matmul, rowwise, attention, distillHead, trainStep, generate, encoder]
+const BENCHES: readonly Bench[] = [
+  open,
+  matmul,
+  rowwise,
+  attention,
+  distillHead,
+  trainStep,
+  generate,
+  generateQwen,
+  encoder,
+]
 
 const HELP = `npm run bench -- [names] [options]
 

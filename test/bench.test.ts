@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { attention } from '../bench/attention.js'
 import { distillHead } from '../bench/distillHead.js'
-import { generate } from '../bench/generate.js'
+import { encoder } from '../bench/encoder.js'
+import { generate, generateQwen } from '../bench/generate.js'
 import { matmul } from '../bench/matmul.js'
 import { open } from '../bench/open.js'
 import { rowwise } from '../bench/rowwise.js'
@@ -26,6 +27,8 @@ describe('every bench runs, on tiny sizes, and yields its figures', () => {
     trainStep: [trainStep, 8],
     open: [open, 5],
     generate: [generate, 4],
+    generateQwen: [generateQwen, 4],
+    encoder: [encoder, 4],
   } as const
   it.each(Object.entries(expected))('%s', async (name, [bench, count]) => {
     const said: string[] = []
