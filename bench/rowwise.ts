@@ -1,5 +1,7 @@
 import { adamw, parameterTable } from '../lib/ops/adamw.js'
+import { geglu } from '../lib/ops/geglu.js'
 import { gradNorm } from '../lib/ops/gradNorm.js'
+import { addLayerNorm } from '../lib/ops/layerNorm.js'
 import { addRmsNorm } from '../lib/ops/rmsNorm.js'
 import { swiglu } from '../lib/ops/swiglu.js'
 import type { Device } from '../lib/tensor/device.js'
@@ -11,20 +13,22 @@ import type { Peer } from './support/peer.js'
 import type { Row } from './support/table.js'
 
 interface Case {
-  op: 'addRmsNorm' | 'swiglu' | 'adamw'
+  op: 'addRmsNorm' | 'addLayerNorm' | 'swiglu' | 'geglu' | 'adamw'
   rows: number
   cols: number
 }
 
 const CASES: readonly Case[] = [
   { op: 'addRmsNorm', rows: 8192, cols: 896 },
+  { op: 'addLayerNorm', rows: 32768, cols: 768 },
   { op: 'swiglu', rows: 8192, cols: 4864 },
+  { op: 'geglu', rows: 32768, cols: 1152 },
   { op: 'adamw', rows: 32768, cols: 896 },
 ]
 const TINY: readonly Case[] = CASES.map((c) => ({ ...c, rows: 4, cols: 24 }))
 
 /** Times an element is read or written at the least. */
-const MOVES = { addRmsNorm: 4, swiglu: 3, adamw: 9 }
+const MOVES = { addRmsNorm: 4, addLayerNorm: 4, swiglu: 3, geglu: 3, adamw: 9 }
 
 interface Prepared {
   enqueue(): void
@@ -34,7 +38,7 @@ interface Prepared {
 /** Ops that move more than they compute. */
 export const rowwise: Bench = {
   name: 'rowwise',
-  summary: 'rmsNorm with residual, swiGLU and AdamW with clipping, against the read bandwidth',
+  summary: 'rmsNorm and layerNorm with residual, swiGLU, geGLU and AdamW with clipping, against the read bandwidth',
   async run(context) {
     const device = context.device()
     const peer = context.peer('rowwise.py')
@@ -54,7 +58,7 @@ export const rowwise: Bench = {
       rows,
       notes: [
         'GB/s of the least traffic: each operand read once, each result written once (adamw: gradient read for the norm, then parameter, moments and gradient read and written). ' +
-          'PyTorch: x + residual and rms_norm; silu and product; clip_grad_norm_, fused AdamW and zero_grad.',
+          'PyTorch: x + residual and rms_norm or layer_norm; silu or gelu, and product; clip_grad_norm_, fused AdamW and zero_grad.',
       ],
     }
   },
@@ -87,6 +91,8 @@ function forward(device: Device, op: Case['op'], rows: number, cols: number, dty
   const enqueue = () => {
     using _scope = device.scope()
     if (op === 'swiglu') swiglu(a, b)
+    else if (op === 'geglu') geglu(a, b)
+    else if (op === 'addLayerNorm') addLayerNorm(a, b, weight, 1e-5)
     else addRmsNorm(a, b, weight, 1e-6)
   }
   return { enqueue, tensors: [a, b, weight] }

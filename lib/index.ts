@@ -44,7 +44,14 @@ export { type DType, type FloatDType, narrow, type Shape, Tensor, widen } from '
 // Ops: one typed call each, recorded on the open tape when an input requires a gradient.
 
 export { type AdamWStep, adamw, type ParameterEntry, type ParameterTable, parameterTable } from './ops/adamw.js'
-export { type AttentionOptions, attention, type HeadOptions } from './ops/attention.js'
+export {
+  type AttentionOptions,
+  type AttentionQkvPackedOptions,
+  attention,
+  attentionQkvPacked,
+  type HeadOptions,
+  type SequenceOptions,
+} from './ops/attention.js'
 export { type CrossEntropyOptions, crossEntropy } from './ops/crossEntropy.js'
 export {
   type DistillLoss,
@@ -75,8 +82,17 @@ export { addLayerNorm, layerNorm } from './ops/layerNorm.js'
 export { type Activation, type LinearOptions, linear } from './ops/linear.js'
 export { type CacheWriteOptions, cacheWrite, type PagedAttentionOptions, pagedAttention } from './ops/pagedAttention.js'
 export { firstToken, gatherRows, l2Normalize, lastToken, meanPooling } from './ops/pooling.js'
+export type { QkvPacked } from './ops/qkvPacked.js'
 export { addRmsNorm, headRmsNorm, rmsNorm } from './ops/rmsNorm.js'
-export { type RopeOptions, type RopeTableOptions, rope, ropeTable } from './ops/rope.js'
+export {
+  type RopeOptions,
+  type RopeQkvPackedOptions,
+  type RopeTableOptions,
+  type Rotation,
+  rope,
+  ropeQkvPacked,
+  ropeTable,
+} from './ops/rope.js'
 export { type RowSampling, type SamplingBatch, sample } from './ops/sampling.js'
 export { swiglu, swigluPacked } from './ops/swiglu.js'
 

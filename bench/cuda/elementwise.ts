@@ -1,6 +1,7 @@
 import { adamw, parameterTable } from '../../lib/ops/adamw.js'
 import { addScaled, cast, columns, countNonFinite, fill } from '../../lib/ops/elementwise.js'
 import { embedding } from '../../lib/ops/embedding.js'
+import { geglu } from '../../lib/ops/geglu.js'
 import { gradNorm } from '../../lib/ops/gradNorm.js'
 import { rope, ropeTable } from '../../lib/ops/rope.js'
 import { swiglu } from '../../lib/ops/swiglu.js'
@@ -12,17 +13,17 @@ import { bytes, type Case, DTYPES, distinct, integers, type Needs } from './case
 
 const [ROWS, COLS] = [96, 896] as const
 
-const swigluCase = (dtype: FloatDType): Case => ({
+const gatedCase = (name: 'swiglu' | 'geglu', dtype: FloatDType): Case => ({
   shape: `${ROWS} x ${COLS}`,
   run(device) {
     const [gate, up, dy] = [1, 2, 3].map(() => randomTensor(device, [ROWS, COLS], dtype)) as [never, never, never]
     const all = bytes(gate) // as large as each of the others
     for (const t of [gate, up] as { requiresGrad: boolean }[]) t.requiresGrad = true
     using tape = new Tape(device)
-    tape.backward(swiglu(gate, up), dy)
+    tape.backward((name === 'swiglu' ? swiglu : geglu)(gate, up), dy)
     return [
-      { kernel: 'swiglu_forward', bytes: 3 * all },
-      { kernel: 'swiglu_backward', bytes: 5 * all },
+      { kernel: `${name}_forward`, bytes: 3 * all },
+      { kernel: `${name}_backward`, bytes: 5 * all },
     ]
   },
 })
@@ -155,7 +156,12 @@ export const elementwise: readonly Case[] = [
       },
     }),
   ),
-  ...DTYPES.flatMap((dtype) => [swigluCase(dtype), ropeCase(dtype), embeddingCase(dtype)]),
+  ...DTYPES.flatMap((dtype) => [
+    gatedCase('swiglu', dtype),
+    gatedCase('geglu', dtype),
+    ropeCase(dtype),
+    embeddingCase(dtype),
+  ]),
   sortCase,
   { shape: `${ROWS} x ${COLS}`, run: optimiser },
 ]

@@ -1,5 +1,6 @@
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { divergence } from '../../lib/ops/divergence.js'
+import { addLayerNorm, layerNorm } from '../../lib/ops/layerNorm.js'
 import { gatherRows, l2Normalize, lastToken, meanPooling } from '../../lib/ops/pooling.js'
 import { addRmsNorm, rmsNorm } from '../../lib/ops/rmsNorm.js'
 import { sample } from '../../lib/ops/sampling.js'
@@ -41,6 +42,31 @@ const addRmsNormCase = (dtype: FloatDType): Case => ({
     const weight = randomTensor(device, [COLS], dtype)
     addRmsNorm(x, stream, weight, 1e-6)
     return [{ kernel: 'rmsNorm_forward', bytes: 2 * bytes(x, stream) + bytes(weight) }]
+  },
+})
+
+const layerNormCase = (dtype: FloatDType): Case => ({
+  shape: `${ROWS} x ${COLS}`,
+  run(device) {
+    const [x, weight, bias] = [[ROWS, COLS], [COLS], [COLS]].map((shape) => input(device, shape, dtype))
+    using tape = new Tape(device)
+    tape.backward(layerNorm(x!, weight!, 1e-5, { bias: bias! }), randomTensor(device, [ROWS, COLS], dtype))
+    const [mean, rstd, partial, gradient] = [ROWS * 8, ROWS * 4, ROWS * COLS * 4, COLS * 4] // partial: of each row, for each of both
+    return [
+      { kernel: 'layerNorm_forward', bytes: 2 * bytes(x!) + bytes(weight!, bias!, mean, rstd) },
+      { kernel: 'layerNorm_backward', bytes: 3 * bytes(x!) + bytes(weight!, mean, rstd, partial, partial) },
+      { kernel: 'layerNorm_addPartials', bytes: 2 * bytes(partial, gradient, gradient) },
+    ]
+  },
+})
+
+const addLayerNormCase = (dtype: FloatDType): Case => ({
+  shape: `${ROWS} x ${COLS}, float32 residual`,
+  run(device) {
+    const [x, stream] = [randomTensor(device, [ROWS, COLS], dtype), randomTensor(device, [ROWS, COLS])]
+    const weight = randomTensor(device, [COLS], dtype)
+    addLayerNorm(x, stream, weight, 1e-5)
+    return [{ kernel: 'layerNorm_forward', bytes: 2 * bytes(x, stream) + bytes(weight) }]
   },
 })
 
@@ -143,6 +169,8 @@ const samplingCase = (dtype: FloatDType): Case => ({
 export const rowwise: readonly Case[] = DTYPES.flatMap((dtype) => [
   rmsNormCase(dtype),
   ...(dtype === 'bfloat16' ? [addRmsNormCase(dtype)] : []),
+  layerNormCase(dtype),
+  ...(dtype === 'bfloat16' ? [addLayerNormCase(dtype)] : []),
   poolingCase(dtype),
   gatherCase(dtype),
   normalizeCase(dtype),

@@ -1,6 +1,6 @@
-"""Ops that move more than they compute: addRmsNorm, swiglu, and the optimiser's step with clipping."""
+"""Ops that move more than they compute: addRmsNorm, addLayerNorm, swiglu, geglu, and the optimiser's step with clipping."""
 import torch
-from torch.nn.functional import rms_norm, silu
+from torch.nn.functional import gelu, layer_norm, rms_norm, silu
 
 from peer import DTYPES, serve
 
@@ -24,7 +24,11 @@ def make(op, rows, cols, dtype):
         with torch.no_grad():
             if op == "swiglu":
                 return silu(x) * other
+            if op == "geglu":
+                return gelu(x) * other
             total = x + other
+            if op == "addLayerNorm":
+                return layer_norm(total, (cols,), w, None, 1e-5), total
             return rms_norm(total, (cols,), w, 1e-6), total
 
     return run

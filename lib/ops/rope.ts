@@ -1,7 +1,8 @@
 import { DTypeError, ShapeError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import { recording } from '../tensor/tape.js'
-import { dtypeCode, shapeText, type Tensor } from '../tensor/tensor.js'
+import { type DType, dtypeCode, shapeText, type Tensor } from '../tensor/tensor.js'
+import { checkQkv, type Heads, partsOf, type QkvPacked, rowsOf } from './qkvPacked.js'
 
 /** What a table of rotations is computed from. */
 export interface RopeTableOptions {
@@ -68,16 +69,20 @@ function fillTable(table: Float32Array, options: RopeTableOptions): void {
   }
 }
 
-/** What `rope` rotates, and by what. */
-export interface RopeOptions {
-  /** [tokens, heads * headDim], float32 or bfloat16. */
-  q: Tensor
-  /** [tokens, kvHeads * headDim], of q's dtype. */
-  k: Tensor
+/** By what `rope` rotates. */
+export interface Rotation {
   /** int32 [tokens]: the position of each token in its sequence. */
   positions: Tensor
   /** float32 [maxPositions, headDim], from `ropeTable`. */
   table: Tensor
+}
+
+/** What `rope` rotates, and by what. */
+export interface RopeOptions extends Rotation {
+  /** [tokens, heads * headDim], float32 or bfloat16. */
+  q: Tensor
+  /** [tokens, kvHeads * headDim], of q's dtype. */
+  k: Tensor
   headDim: number
 }
 
@@ -90,62 +95,131 @@ export interface RopeOptions {
  * @throws ShapeError, DTypeError when the inputs do not fit
  */
 export function rope(options: RopeOptions): { q: Tensor; k: Tensor } {
-  const { q, k, positions, table, headDim } = options
+  const { q, k, headDim } = options
   check(options)
-  const rotated = { q: q.device.empty(q.shape, q.dtype), k: k.device.empty(k.shape, k.dtype) }
-  launch(options, q, k, rotated.q, rotated.k, 1)
+  const { device, dtype } = q
+  const rotation = { ...options, device, dtype }
+  const rows = (q: Tensor | null, k: Tensor | null) => ({ q: rowsOf(q, headDim), k: rowsOf(k, headDim) })
+  const rotated = { q: device.empty(q.shape, dtype), k: device.empty(k.shape, dtype) }
+  rotate(rotation, rows(q, k), rows(rotated.q, rotated.k), 1)
   if (recording(q, k))
-    q.device.tape!.record({
+    device.tape!.record({
       name: 'rope',
       inputs: [q, k],
       outputs: [rotated.q, rotated.k],
       backward: ([dq = null, dk = null]) => {
-        const back = [dq, dk].map((d) => (d ? d.device.empty(d.shape, d.dtype) : null))
-        launch({ q, k, positions, table, headDim }, dq, dk, back[0]!, back[1]!, -1)
-        return back
+        const [q, k] = [dq, dk].map((d) => d && device.empty(d.shape, dtype)) as [Tensor | null, Tensor | null]
+        rotate(rotation, rows(dq, dk), rows(q, k), -1)
+        return [q, k]
       },
     })
   return rotated
 }
 
-type Rows = Tensor | null
+/** What `ropeQkvPacked` takes. */
+export interface RopeQkvPackedOptions extends QkvPacked, Rotation {}
 
-function launch(o: RopeOptions, q: Rows, k: Rows, qOut: Rows, kOut: Rows, direction: 1 | -1): void {
-  const tokens = o.positions.size
-  const width = (x: Rows) => (x && tokens > 0 ? x.size / tokens : 0)
-  const strides = { qStride: width(q), kStride: width(k), qOutStride: width(q), kOutStride: width(k) }
-  const sizes = { tokens, heads: width(q) / o.headDim, kvHeads: width(k) / o.headDim, headDim: o.headDim }
-  const { positions, table } = o
-  const dtype = dtypeCode(o.q.dtype)
-  o.q.device.launch('rope', {
-    q,
-    k,
-    qOut,
-    kOut,
+/**
+ * `rope` of one projection that holds queries, keys and values side by side, for ops that take the three apart, as a cache does. The gradients
+ * come back side by side. `attentionQkvPacked` rotates by itself.
+ *
+ * @returns rotated q [tokens, heads * headDim] and k [tokens, kvHeads * headDim], and v [tokens, kvHeads * headDim] as it is; of qkv's dtype
+ * @throws ShapeError, DTypeError when the inputs do not fit
+ */
+export function ropeQkvPacked(options: RopeQkvPackedOptions): { q: Tensor; k: Tensor; v: Tensor } {
+  const { qkv, heads, kvHeads, headDim } = options
+  checkQkv('ropeQkvPacked', options)
+  const tokens = qkv.dim(0)
+  checkRotation('ropeQkvPacked', options, tokens, headDim)
+  const { device, dtype } = qkv
+  const rotation = { ...options, device, dtype }
+  const make = (count: number) => device.empty([tokens, count * headDim], dtype)
+  const [q, k, v] = [make(heads), make(kvHeads), make(kvHeads)]
+  const from = partsOf(options)
+  rotate(rotation, from, { q: rowsOf(q, headDim), k: rowsOf(k, headDim) }, 1)
+  copyValues(qkv, tokens, headDim, from.v, rowsOf(v, headDim))
+  if (recording(qkv))
+    device.tape!.record({
+      name: 'ropeQkvPacked',
+      inputs: [qkv],
+      outputs: [q, k, v],
+      backward: ([dq = null, dk = null, dv = null]) => {
+        const dqkv = dq && dk && dv ? device.empty(qkv.shape, dtype) : device.zeros(qkv.shape, dtype)
+        const to = partsOf({ ...options, qkv: dqkv })
+        rotate(rotation, { q: rowsOf(dq, headDim), k: rowsOf(dk, headDim) }, to, -1)
+        if (dv) copyValues(dqkv, tokens, headDim, rowsOf(dv, headDim), to.v)
+        return [dqkv]
+      },
+    })
+  return { q, k, v }
+}
+
+/** What `rotate` needs besides the heads. */
+interface Rotating extends Rotation {
+  device: Device
+  dtype: DType
+  headDim: number
+}
+
+/**
+ * Turns queries and keys, forth or back, into others, which may be where they are.
+ * @internal
+ */
+export function rotate(
+  { device, dtype, positions, table, headDim }: Rotating,
+  from: Record<'q' | 'k', Heads>,
+  to: Record<'q' | 'k', Heads>,
+  direction: 1 | -1,
+): void {
+  device.launch('rope', {
+    q: from.q.address,
+    k: from.k.address,
+    qOut: to.q.address,
+    kOut: to.k.address,
     positions,
     table,
-    ...sizes,
-    ...strides,
+    tokens: positions.size,
+    heads: from.q.heads,
+    kvHeads: from.k.heads,
+    headDim,
     maxPosition: table.dim(0),
-    dtype,
+    qStride: from.q.stride,
+    kStride: from.k.stride,
+    qOutStride: to.q.stride,
+    kOutStride: to.k.stride,
+    dtype: dtypeCode(dtype),
     direction,
   })
+}
+
+/** Copies the values of tokens as they are. */
+function copyValues(x: Tensor, tokens: number, headDim: number, from: Heads, to: Heads): void {
+  const dtype = dtypeCode(x.dtype)
+  const strides = { xStride: from.stride, yStride: to.stride, xDtype: dtype, dtype }
+  x.device.launch('copy', { x: from.address, y: to.address, rows: tokens, cols: from.heads * headDim, ...strides })
 }
 
 function check({ q, k, positions, table, headDim }: RopeOptions): void {
   if (q.dtype === 'int32' || k.dtype !== q.dtype)
     throw new DTypeError(`rope: q is ${q.dtype} and k is ${k.dtype}; both must be float32 or both bfloat16`)
-  if (positions.dtype !== 'int32' || table.dtype !== 'float32')
-    throw new DTypeError(
-      `rope: positions are ${positions.dtype} and the table is ${table.dtype}; they must be int32 and float32`,
-    )
-  if (table.shape.length !== 2 || table.dim(1) !== headDim || headDim % 2 !== 0)
-    throw new ShapeError(
-      `rope: the table is ${shapeText(table.shape)} but headDim is ${headDim}; make it with ropeTable for this headDim`,
-    )
+  checkRotation('rope', { positions, table }, positions.size, headDim)
   for (const [name, x] of Object.entries({ q, k }))
     if (x.dim(0) !== positions.size || (x.size / Math.max(1, x.dim(0))) % headDim !== 0)
       throw new ShapeError(
         `rope: ${name} is ${shapeText(x.shape)} with ${positions.size} positions and headDim ${headDim}; it must be [${positions.size}, heads * ${headDim}]`,
       )
+}
+
+/** @throws DTypeError, ShapeError when the rotation is not one of so many tokens and such heads @internal */
+export function checkRotation(op: string, { positions, table }: Rotation, tokens: number, headDim: number): void {
+  if (positions.dtype !== 'int32' || table.dtype !== 'float32')
+    throw new DTypeError(
+      `${op}: positions are ${positions.dtype} and the table is ${table.dtype}; they must be int32 and float32`,
+    )
+  if (positions.size !== tokens)
+    throw new ShapeError(`${op}: there are ${positions.size} positions for ${tokens} tokens; give one for each`)
+  if (table.shape.length !== 2 || table.dim(1) !== headDim || headDim % 2 !== 0)
+    throw new ShapeError(
+      `${op}: the table is ${shapeText(table.shape)} but headDim is ${headDim}; make it with ropeTable for this headDim`,
+    )
 }

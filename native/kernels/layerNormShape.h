@@ -3,7 +3,9 @@
 
 namespace lantern::cuda {
 
-constexpr int kLayerNormWidth = 4;       // elements of a pack in the backward, of bfloat16 too
-constexpr int kLayerNormThreads = 512;  // the most a block of the backward has: two gradients a column want more registers than rmsNorm's one
+// The backward keeps two sums for every column besides its inputs and the weight: packs of eight would not fit in the registers, nor do
+// those of 1,024 threads.
+constexpr int kBackwardWidth = 4;
+constexpr int kBackwardThreads = 512;
 
 }  // namespace lantern::cuda

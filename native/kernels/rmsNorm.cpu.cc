@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/rowSums.h"
 #include "common/split.h"
 #include "common/types.h"
 
@@ -82,25 +83,11 @@ Status rmsNorm(const RmsNormParams& p, Context& c) {
   });
 }
 
-// The weight gradient is summed over blocks of rows whose number depends on the sizes alone, then over the blocks in order.
 Status rmsNormBackward(const RmsNormBackwardParams& p, Context& c) {
-  const int64_t blocks = std::clamp<int64_t>(p.rows / 64, 1, 16), size = (p.rows + blocks - 1) / blocks;
-  float* partial = nullptr;
-  if (p.dweight) {
-    partial = static_cast<float*>(c.workspace.shared(size_t(blocks * p.cols) * sizeof(float)));
-    if (!partial) return Status::error(Code::outOfMemory, "rmsNormBackward: no memory for the partial weight gradients");
-  }
   return forAll(p, [&](auto s, auto t, auto w) {
-    c.pool.parallel(blocks, [&](int64_t block, int) {
-      float* dweight = partial ? partial + block * p.cols : nullptr;
-      if (dweight) std::fill_n(dweight, p.cols, 0.f);
-      const int64_t end = std::min(p.rows, (block + 1) * size);
-      for (int64_t row = block * size; row < end; ++row) backwardRow<decltype(s), decltype(t), decltype(w)>(p, row, dweight);
+    return sumOverRows("rmsNormBackward", c, p.rows, p.cols, std::array{p.dweight}, [&](int64_t row, const std::array<float*, 1>& sums) {
+      backwardRow<decltype(s), decltype(t), decltype(w)>(p, row, sums[0]);
     });
-    if (partial)
-      for (int64_t block = 0; block < blocks; ++block)
-        for (int64_t i = 0; i < p.cols; ++i) p.dweight[i] += partial[block * p.cols + i];
-    return Status::fine();
   });
 }
 

@@ -7,6 +7,7 @@ import { attention } from '../../lib/ops/attention.js'
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
 import { distillHead } from '../../lib/ops/distillHead.js'
 import { embedding } from '../../lib/ops/embedding.js'
+import { layerNorm } from '../../lib/ops/layerNorm.js'
 import { linear } from '../../lib/ops/linear.js'
 import { rmsNorm } from '../../lib/ops/rmsNorm.js'
 import { sample } from '../../lib/ops/sampling.js'
@@ -62,6 +63,10 @@ const KERNELS: Record<string, () => Tensor[]> = {
   'rmsNorm bfloat16'() {
     const [x, weight] = [random(1, [50, 520]), random(2, [520])]
     return differentiated([x, weight], () => rmsNorm(x, weight, 1e-6))
+  },
+  'layerNorm bfloat16'() {
+    const [x, weight, bias] = [random(1, [50, 520]), random(2, [520]), random(3, [520])]
+    return differentiated([x, weight, bias], () => layerNorm(x, weight, 1e-5, { bias }))
   },
   'embedding float32'() {
     const weight = random(1, [40, 72], 'float32')

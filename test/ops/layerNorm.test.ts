@@ -1,38 +1,34 @@
 import { describe, expect, test } from 'vitest'
-import { ShapeError } from '../../lib/errors.js'
+import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { addLayerNorm, layerNorm } from '../../lib/ops/layerNorm.js'
 import { Tape } from '../../lib/tensor/tape.js'
+import type { FloatDType, Tensor } from '../../lib/tensor/tensor.js'
 import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
 
 const device = testDevice()
-const EPS = 1e-6
+const EPS = 1e-5
 
 /** float64 reference: y, and the gradients for dy (and dsum, which reaches h directly). */
 function reference(
   h: Float32Array,
   weight: Float32Array,
+  bias: Float32Array | null,
   dy: Float32Array,
-  dsum: Float32Array | null,
-  bias: Float32Array | null = null,
+  dsum?: Float32Array,
 ) {
   const cols = weight.length
-  const y = new Float64Array(h.length)
-  const dh = new Float64Array(h.length)
-  const dweight = new Float64Array(cols)
-  const dbias = new Float64Array(cols)
+  const mean = (of: (i: number) => number) => Array.from(weight, (_, i) => of(i)).reduce((a, b) => a + b, 0) / cols
+  const [y, dh] = [new Float64Array(h.length), new Float64Array(h.length)]
+  const [dweight, dbias] = [new Float64Array(cols), new Float64Array(cols)]
   for (let at = 0; at < h.length; at += cols) {
-    let [mean, variance, sum, dot] = [0, 0, 0, 0]
-    for (let i = 0; i < cols; i++) mean += h[at + i]! / cols
-    for (let i = 0; i < cols; i++) variance += (h[at + i]! - mean) ** 2 / cols
-    const r = 1 / Math.sqrt(variance + EPS)
-    const z = (i: number) => (h[at + i]! - mean) * r
-    for (let i = 0; i < cols; i++) {
-      sum += dy[at + i]! * weight[i]!
-      dot += dy[at + i]! * weight[i]! * z(i)
-    }
+    const m = mean((i) => h[at + i]!)
+    const r = 1 / Math.sqrt(mean((i) => (h[at + i]! - m) ** 2) + EPS)
+    const z = (i: number) => (h[at + i]! - m) * r
+    const g = (i: number) => dy[at + i]! * weight[i]!
+    const [ofG, ofGz] = [mean(g), mean((i) => g(i) * z(i))]
     for (let i = 0; i < cols; i++) {
       y[at + i] = z(i) * weight[i]! + (bias?.[i] ?? 0)
-      dh[at + i] = r * (dy[at + i]! * weight[i]! - sum / cols - (z(i) * dot) / cols) + (dsum?.[at + i] ?? 0)
+      dh[at + i] = r * (g(i) - ofG - z(i) * ofGz) + (dsum?.[at + i] ?? 0)
       dweight[i]! += dy[at + i]! * z(i)
       dbias[i]! += dy[at + i]!
     }
@@ -41,7 +37,6 @@ function reference(
 }
 
 const SHAPES = [
-  [1, 5],
   [3, 7],
   [17, 64],
   [130, 33],
@@ -58,109 +53,100 @@ const STREAMS = [
 
 const MIXES = FLOATS.flatMap((a) => FLOATS.flatMap((b) => FLOATS.map((c) => [a, b, c] as const)))
 
-test.each(MIXES)('layerNorm of %s to %s with a weight of %s', async (streamDtype, dtype, weightDtype) => {
-  const [rows, cols] = [5, 72]
-  const data = asStored(normal(21, rows * cols), streamDtype)
-  const w = asStored(normal(22, cols), weightDtype)
-  const dyData = asStored(normal(23, rows * cols), dtype)
-  const x = device.tensor(data, [rows, cols], streamDtype)
-  const weight = device.tensor(w, [cols], weightDtype)
-  x.requiresGrad = weight.requiresGrad = true
+/** A tensor that wants a gradient, and its values as they are stored. */
+function input(data: Float32Array, shape: readonly number[], dtype: FloatDType): [Tensor, Float32Array] {
+  const t = device.tensor(data, shape, dtype)
+  t.requiresGrad = true
+  return [t, asStored(data, dtype)]
+}
+
+interface Case {
+  data: Float32Array
+  cols: number
+  bias?: boolean
+  streamDtype: FloatDType
+  dtype: FloatDType
+  weightDtype: FloatDType
+}
+
+/** Forward and gradients against the reference. */
+async function check({ data, cols, bias: biased = true, streamDtype, dtype, weightDtype }: Case): Promise<void> {
+  const shape = [data.length / cols, cols]
+  const [x, h] = input(data, shape, streamDtype)
+  const [weight, w] = input(normal(2, cols), [cols], weightDtype)
+  const [bias, b] = input(normal(3, cols), [cols], weightDtype)
+  const [dy, dyData] = input(normal(4, data.length), shape, dtype)
   const tape = new Tape(device)
-  const y = layerNorm(x, weight, EPS, { dtype })
-  tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
-  const want = reference(data, w, dyData, null)
-  expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
-  expect(relativeError(await x.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[streamDtype])
-  expect(relativeError(await weight.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE.float32)
+  const y = layerNorm(x, weight, EPS, { bias: biased ? bias : null, dtype })
+  expect(y.dtype).toBe(dtype)
+  tape.backward(y, dy)
+  const want = reference(h, w, biased ? b : null, dyData)
+  expect(relativeError(await y.floats(), want.y), 'y').toBeLessThan(TOLERANCE[dtype])
+  expect(relativeError(await x.grad!.floats(), want.dh), 'dx').toBeLessThan(TOLERANCE[streamDtype])
+  expect(relativeError(await weight.grad!.floats(), want.dweight), 'dweight').toBeLessThan(TOLERANCE.float32)
+  if (biased) expect(relativeError(await bias.grad!.floats(), want.dbias), 'dbias').toBeLessThan(TOLERANCE.float32)
+  else expect(bias.grad).toBeNull()
+}
+
+test.each(MIXES)('layerNorm of %s to %s with a weight of %s', async (streamDtype, dtype, weightDtype) => {
+  await check({ data: normal(1, 5 * 72), cols: 72, streamDtype, dtype, weightDtype })
 })
 
 describe.each(STREAMS)('layerNorm %s, stream %s', (dtype, streamDtype) => {
+  const dtypes = { dtype, streamDtype, weightDtype: dtype }
+
   test.each(SHAPES)('[%i, %i] forward and gradients', async (rows, cols) => {
-    const data = asStored(normal(1, rows * cols, { outliers: 5 }), streamDtype)
-    const w = asStored(normal(2, cols), dtype)
-    const dyData = asStored(normal(3, rows * cols), dtype)
-    const x = device.tensor(data, [rows, cols], streamDtype)
-    const weight = device.tensor(w, [cols], dtype)
-    x.requiresGrad = weight.requiresGrad = true
-    const tape = new Tape(device)
-    const y = layerNorm(x, weight, EPS, { dtype })
-    expect(y.dtype).toBe(dtype)
-    tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
-    const want = reference(data, w, dyData, null)
-    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await x.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await weight.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE[dtype])
+    await check({ data: normal(1, rows * cols, { outliers: 5 }), cols, ...dtypes })
+  })
+
+  test('without a bias', async () => {
+    await check({ data: normal(1, 19 * 96, { outliers: 5 }), cols: 96, bias: false, ...dtypes })
+  })
+
+  test('a mean of as many standard deviations as the dtype can tell', async () => {
+    const mean = streamDtype === 'float32' ? 1e6 : 200
+    const data = normal(5, 31 * 300).map((v, i) => v + (i < 16 * 300 ? mean : -mean))
+    await check({ data, cols: 300, ...dtypes })
+  })
+
+  test('rows near epsilon, and rows of one number', async () => {
+    await check({ data: normal(6, 3 * 40, { std: 3e-3 }).fill(7, 0, 40), cols: 40, ...dtypes })
+  })
+
+  test('rows longer than a block holds in registers', async () => {
+    await check({ data: normal(7, 2 * 16501).map((v) => v + 50), cols: 16501, ...dtypes })
   })
 
   test('with the residual addition fused', async () => {
-    const [rows, cols] = [19, 96]
-    const a = asStored(normal(4, rows * cols), dtype)
-    const b = asStored(normal(5, rows * cols), streamDtype)
-    const w = asStored(normal(6, cols), dtype)
-    const x = device.tensor(a, [rows, cols], dtype)
-    const residual = device.tensor(b, [rows, cols], streamDtype)
-    const weight = device.tensor(w, [cols], dtype)
-    x.requiresGrad = residual.requiresGrad = weight.requiresGrad = true
+    const shape = [19, 96]
+    const [x, a] = input(normal(8, 19 * 96), shape, dtype)
+    const [residual, b] = input(normal(9, 19 * 96), shape, streamDtype)
+    const [weight, w] = input(normal(10, 96), [96], dtype)
+    const [bias, c] = input(normal(11, 96), [96], dtype)
     const tape = new Tape(device)
-    const first = addLayerNorm(x, residual, weight, EPS)
-    const second = addLayerNorm(first.y, first.sum, weight, EPS) // both outputs carry a gradient back
-    const dyData = asStored(normal(7, rows * cols), dtype)
-    tape.backward(second.y, device.tensor(dyData, [rows, cols], dtype))
+    const first = addLayerNorm(x, residual, weight, EPS, { bias })
+    const second = addLayerNorm(first.y, first.sum, weight, EPS, { bias }) // both outputs carry a gradient back
+    const [dy, dyData] = input(normal(12, 19 * 96), shape, dtype)
+    tape.backward(second.y, dy)
 
-    const h1 = asStored(
-      a.map((v, i) => v + b[i]!),
-      streamDtype,
-    )
-    const r1 = reference(h1, w, new Float32Array(h1.length), null)
-    const y1 = asStored(Float32Array.from(r1.y), dtype)
-    const h2 = asStored(
-      y1.map((v, i) => v + h1[i]!),
-      streamDtype,
-    )
-    const r2 = reference(h2, w, dyData, null)
+    const plus = (u: ArrayLike<number>, v: Float32Array) =>
+      asStored(
+        v.map((value, i) => value + u[i]!),
+        streamDtype,
+      )
+    const h1 = plus(a, b)
+    const y1 = asStored(Float32Array.from(reference(h1, w, c, dyData).y), dtype)
+    const r2 = reference(plus(y1, h1), w, c, dyData)
     const d2 = Float32Array.from(r2.dh)
-    const back = reference(h1, w, d2, d2)
+    const back = reference(h1, w, c, d2, d2)
     expect(relativeError(await second.y.floats(), r2.y)).toBeLessThan(TOLERANCE[dtype])
     expect(relativeError(await x.grad!.floats(), back.dh)).toBeLessThan(TOLERANCE[dtype])
     expect(relativeError(await residual.grad!.floats(), back.dh)).toBeLessThan(TOLERANCE[dtype])
     const dweight = r2.dweight.map((v, i) => v + back.dweight[i]!)
+    const dbias = r2.dbias.map((v, i) => v + back.dbias[i]!)
     expect(relativeError(await weight.grad!.floats(), dweight)).toBeLessThan(TOLERANCE[dtype])
+    expect(relativeError(await bias.grad!.floats(), dbias)).toBeLessThan(TOLERANCE[dtype])
     expect([first.sum.dtype, second.y.dtype]).toEqual([streamDtype, dtype])
-  })
-
-  test('with a bias, whose gradient is the sum of dy', async () => {
-    const [rows, cols] = [140, 72]
-    const [data, dyData] = [1, 2].map((seed) => asStored(normal(seed, rows * cols), dtype))
-    const [w, b] = [3, 4].map((seed) => asStored(normal(seed, cols), dtype))
-    const [x, weight, bias] = [data!, w!, b!].map((values) =>
-      device.tensor(values, values === data ? [rows, cols] : [cols], dtype),
-    )
-    for (const t of [x!, weight!, bias!]) t.requiresGrad = true
-    const tape = new Tape(device)
-    const y = layerNorm(x!, weight!, EPS, { bias: bias! })
-    tape.backward(y, device.tensor(dyData!, [rows, cols], dtype))
-    const want = reference(data!, w!, dyData!, null, b!)
-    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await x!.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await weight!.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE.float32)
-    expect(relativeError(await bias!.grad!.floats(), want.dbias)).toBeLessThan(TOLERANCE.float32)
-  })
-
-  test('rows near epsilon, and rows of zeros', async () => {
-    const [rows, cols] = [3, 40]
-    const data = asStored(normal(12, rows * cols, { std: 1e-3 }), streamDtype).fill(0, 2 * cols)
-    const w = asStored(normal(13, cols), dtype)
-    const dyData = asStored(normal(14, rows * cols), dtype)
-    const x = device.tensor(data, [rows, cols], streamDtype)
-    const weight = device.tensor(w, [cols], dtype)
-    x.requiresGrad = true
-    const tape = new Tape(device)
-    const y = layerNorm(x, weight, EPS, { dtype })
-    tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
-    const want = reference(data, w, dyData, null)
-    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await x.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[dtype])
   })
 
   test('the norm of a fused sum is the norm of the sum as it is stored, to the bit', async () => {
@@ -172,53 +158,49 @@ describe.each(STREAMS)('layerNorm %s, stream %s', (dtype, streamDtype) => {
     expect(await y.floats()).toEqual(await layerNorm(sum, weight, EPS, { dtype }).floats())
   })
 
-  test('rows longer than a block holds in registers', async () => {
-    const [rows, cols] = [2, 16501]
-    const data = asStored(normal(18, rows * cols), streamDtype)
-    const w = asStored(normal(19, cols), dtype)
-    const dyData = asStored(normal(20, rows * cols), dtype)
-    const x = device.tensor(data, [rows, cols], streamDtype)
-    const weight = device.tensor(w, [cols], dtype)
-    x.requiresGrad = weight.requiresGrad = true
-    const tape = new Tape(device)
-    const y = layerNorm(x, weight, EPS, { dtype })
-    tape.backward(y, device.tensor(dyData, [rows, cols], dtype))
-    const want = reference(data, w, dyData, null)
-    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await x.grad!.floats(), want.dh)).toBeLessThan(TOLERANCE[dtype])
-    expect(relativeError(await weight.grad!.floats(), want.dweight)).toBeLessThan(TOLERANCE[dtype])
-  })
-
-  test('a mean far larger than the deviation keeps its digits', async () => {
-    const [rows, cols] = [4, 600]
-    const data = asStored(
-      normal(24, rows * cols).map((v) => v + 4096),
-      'float32',
-    )
-    const w = asStored(normal(25, cols), dtype)
-    const y = layerNorm(device.tensor(data, [rows, cols]), device.tensor(w, [cols], dtype), EPS, { dtype })
-    const want = reference(data, w, new Float32Array(rows * cols), null)
-    expect(relativeError(await y.floats(), want.y)).toBeLessThan(TOLERANCE[dtype])
-  })
-
   test('a sum that is used without its norm hands the gradient on', async () => {
-    const x = device.tensor(normal(8, 24), [2, 12], dtype)
-    const residual = device.tensor(normal(9, 24), [2, 12], streamDtype)
-    x.requiresGrad = residual.requiresGrad = true
+    const [x] = input(normal(8, 24), [2, 12], dtype)
+    const [residual] = input(normal(9, 24), [2, 12], streamDtype)
     const tape = new Tape(device)
     const { sum } = addLayerNorm(x, residual, device.tensor(normal(10, 12)), EPS)
-    const dsum = asStored(normal(11, 24), streamDtype)
-    tape.backward(sum, device.tensor(dsum, [2, 12], streamDtype))
-    expect(relativeError(await x.grad!.floats(), asStored(dsum, dtype))).toBe(0)
-    expect(relativeError(await residual.grad!.floats(), dsum)).toBe(0)
+    const [dsum, dsumData] = input(normal(11, 24), [2, 12], streamDtype)
+    tape.backward(sum, dsum)
+    expect(relativeError(await x.grad!.floats(), asStored(dsumData, dtype))).toBe(0)
+    expect(relativeError(await residual.grad!.floats(), dsumData)).toBe(0)
   })
 })
 
-test('shapes that do not fit are named', () => {
+test('a frozen weight beside a bias that learns, and the other way round', async () => {
+  for (const learns of ['weight', 'bias'] as const) {
+    const [x, h] = input(normal(1, 70 * 40), [70, 40], 'float32')
+    const [weight, w] = input(normal(2, 40), [40], 'float32')
+    const [bias, b] = input(normal(3, 40), [40], 'float32')
+    const of = { weight, bias }
+    for (const t of [weight, bias]) t.requiresGrad = t === of[learns]
+    const [dy, dyData] = input(normal(4, 70 * 40), [70, 40], 'float32')
+    const tape = new Tape(device)
+    tape.backward(layerNorm(x, weight, EPS, { bias }), dy)
+    const want = reference(h, w, b, dyData)
+    expect(relativeError(await of[learns].grad!.floats(), want[`d${learns}`])).toBeLessThan(TOLERANCE.float32)
+    expect(of[learns === 'weight' ? 'bias' : 'weight'].grad).toBeNull()
+  }
+})
+
+test('no rows', async () => {
+  const [x] = input(new Float32Array(0), [0, 8], 'float32')
+  const [weight] = input(normal(1, 8), [8], 'float32')
+  const tape = new Tape(device)
+  const y = layerNorm(x, weight, EPS)
+  tape.backward(y, device.zeros([0, 8]))
+  expect(Array.from(await weight.grad!.floats())).toEqual(Array(8).fill(0))
+})
+
+test('shapes and dtypes that do not fit are named', () => {
   const x = device.zeros([2, 8])
+  const weight = device.zeros([8])
   expect(() => layerNorm(x, device.zeros([9]), EPS)).toThrow(ShapeError)
-  expect(() => layerNorm(x, device.zeros([9]), EPS)).toThrow(
-    'x is [2, 8] but weight is float32 [9]; it must be float32 [8]',
-  )
-  expect(() => addLayerNorm(x, device.zeros([2, 9]), device.zeros([8]), EPS)).toThrow('residual is float32 [2, 9]')
+  expect(() => layerNorm(x, device.zeros([9]), EPS)).toThrow('layerNorm: x is [2, 8] but weight is [9]')
+  expect(() => layerNorm(x, weight, EPS, { bias: device.zeros([2, 4]) })).toThrow('bias must be [8]')
+  expect(() => layerNorm(x, weight, EPS, { bias: device.zeros([8], 'bfloat16') })).toThrow(DTypeError)
+  expect(() => addLayerNorm(x, device.zeros([2, 9]), weight, EPS)).toThrow('residual is float32 [2, 9]')
 })

@@ -1,4 +1,4 @@
-// The activations that are fused into matrix products, and their derivatives: common/activation.h for the device.
+// The activations of gated units and of the epilogues of matrix products, and their derivatives: common/activation.h for the device.
 #pragma once
 #include "cuda.cuh"
 
@@ -22,22 +22,7 @@ LANTERN_DEVICE NormalTail normalTail(float x) {
   return {p * t * e, e};
 }
 
-LANTERN_DEVICE float silu(float z) { return z / (1.f + expf(-z)); }
-LANTERN_DEVICE float siluGradient(float z) {
-  const float s = 1.f / (1.f + expf(-z));
-  return s * (1.f + z * (1.f - s));
-}
-
-LANTERN_DEVICE float gelu(float z) {
-  const float tail = normalTail(z).tail;
-  return z * (z > 0.f ? 1.f - tail : tail);
-}
-LANTERN_DEVICE float geluGradient(float z) {  // Phi(z) + z phi(z)
-  const NormalTail n = normalTail(z);
-  return (z > 0.f ? 1.f - n.tail : n.tail) + z * n.density * .3989422804f;
-}
-
-// An activation and its derivative at the same place, from what they share.
+// An activation and its derivative at the same place, from what they share; what is not used of the two is not computed.
 struct Activated {
   float value, slope;
 };
@@ -45,10 +30,15 @@ LANTERN_DEVICE Activated siluBoth(float z) {
   const float s = 1.f / (1.f + expf(-z));
   return {z * s, s * (1.f + z * (1.f - s))};
 }
-LANTERN_DEVICE Activated geluBoth(float z) {
+LANTERN_DEVICE Activated geluBoth(float z) {  // z Phi(z), Phi(z) + z phi(z)
   const NormalTail n = normalTail(z);
   const float cdf = z > 0.f ? 1.f - n.tail : n.tail;
   return {z * cdf, cdf + z * n.density * .3989422804f};
 }
+
+LANTERN_DEVICE float silu(float z) { return z / (1.f + expf(-z)); }
+LANTERN_DEVICE float siluGradient(float z) { return siluBoth(z).slope; }
+LANTERN_DEVICE float gelu(float z) { return geluBoth(z).value; }
+LANTERN_DEVICE float geluGradient(float z) { return geluBoth(z).slope; }
 
 }  // namespace lantern::cuda

@@ -1,4 +1,4 @@
-// The activations that are fused into matrix products, and their derivatives.
+// The activations of gated units and of the epilogues of matrix products, and their derivatives.
 #pragma once
 #include "simd.h"
 
@@ -23,22 +23,7 @@ LANTERN_INLINE NormalTail normalTail(vfloat x) {
   return {p * t * e, e};
 }
 
-LANTERN_INLINE vfloat silu(vfloat z) { return z / (1.f + exp(-z)); }
-LANTERN_INLINE vfloat siluGradient(vfloat z) {
-  const vfloat s = sigmoid(z);
-  return s * (1.f + z * (1.f - s));
-}
-
-LANTERN_INLINE vfloat gelu(vfloat z) {
-  const vfloat tail = normalTail(z).tail;
-  return z * (z > 0.f ? 1.f - tail : tail);
-}
-LANTERN_INLINE vfloat geluGradient(vfloat z) {  // Phi(z) + z phi(z)
-  const NormalTail n = normalTail(z);
-  return (z > 0.f ? 1.f - n.tail : n.tail) + z * n.density * .3989422804f;
-}
-
-// An activation and its derivative at the same place, from what they share.
+// An activation and its derivative at the same place, from what they share; what is not used of the two is not computed.
 struct Activated {
   vfloat value, slope;
 };
@@ -46,10 +31,15 @@ LANTERN_INLINE Activated siluBoth(vfloat z) {
   const vfloat s = sigmoid(z);
   return {z * s, s * (1.f + z * (1.f - s))};
 }
-LANTERN_INLINE Activated geluBoth(vfloat z) {
+LANTERN_INLINE Activated geluBoth(vfloat z) {  // z Phi(z), Phi(z) + z phi(z)
   const NormalTail n = normalTail(z);
   const vfloat cdf = z > 0.f ? 1.f - n.tail : n.tail;
   return {z * cdf, cdf + z * n.density * .3989422804f};
 }
+
+LANTERN_INLINE vfloat silu(vfloat z) { return z / (1.f + exp(-z)); }
+LANTERN_INLINE vfloat siluGradient(vfloat z) { return siluBoth(z).slope; }
+LANTERN_INLINE vfloat gelu(vfloat z) { return geluBoth(z).value; }
+LANTERN_INLINE vfloat geluGradient(vfloat z) { return geluBoth(z).slope; }
 
 }  // namespace lantern::LANTERN_ISA

@@ -14,8 +14,8 @@ export default {
     {
       name: 'the slope of gelu without its density',
       file: 'common/activation.cuh',
-      find: ' + z * n.density * .3989422804f;',
-      replace: ';',
+      find: ' + z * n.density * .3989422804f}',
+      replace: '}',
       why: 'The product rule has two terms.',
       only: 'linear of float32 with float32 weights gelu fused',
     },

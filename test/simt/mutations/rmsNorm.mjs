@@ -71,8 +71,9 @@ export default {
     },
     {
       name: 'the weight gradient is overwritten',
-      find: 'dweight[col] += total;',
-      replace: 'dweight[col] = total;',
+      file: 'common/addPartials.cuh',
+      find: 'total[col] += sum;',
+      replace: 'total[col] = sum;',
       why: 'A weight that is used twice keeps the gradient of one use.',
       only: 'float32, stream float32 with the residual',
     },

@@ -5,27 +5,31 @@ export default {
   mutations: [
     {
       name: 'sigmoid as e^z over 1 + e^z',
-      find: 'return 1.f / (1.f + expf(-z));',
-      replace: 'return expf(z) / (1.f + expf(z));',
+      file: 'common/activation.cuh',
+      find: 'const float s = 1.f / (1.f + expf(-z));',
+      replace: 'const float s = expf(z) / (1.f + expf(z));',
       why: 'Infinity over infinity for large gates.',
       only: 'swiglu float32 gates far from 0',
     },
     {
       name: 'the slope of a plain sigmoid',
-      find: 's * (1.f + g * (1.f - s))',
+      file: 'common/activation.cuh',
+      find: 's * (1.f + z * (1.f - s))',
       replace: 's * (1.f - s)',
       why: 'The gate itself is forgotten in the derivative of g * sigmoid(g).',
       only: 'swiglu float32 [3, 7] forward',
     },
     {
       name: 'up does not reach the gradient of the gate',
-      find: 'd * toFloat(in.up.x[i]) * s',
-      replace: 'd * s',
+      file: 'common/gatedUnit.cuh',
+      find: 'd * toFloat(in.up.x[i]) * a.slope',
+      replace: 'd * a.slope',
       why: 'A factor is lost.',
       only: 'swiglu float32 [3, 7] forward',
     },
     {
       name: 'the output in rows of the packed input',
+      file: 'common/gatedUnit.cuh',
       find: 'store(static_cast<T*>(p.y) + row * p.yStride + col, v);',
       replace: 'store(static_cast<T*>(p.y) + row * p.gateStride + col, v);',
       why: 'The packed projection has rows twice as long as the output.',
@@ -33,6 +37,7 @@ export default {
     },
     {
       name: 'up in rows of the output',
+      file: 'common/gatedUnit.cuh',
       find: 'static_cast<const T*>(p.up) + row * p.upStride + col);\n        for',
       replace: 'static_cast<const T*>(p.up) + row * p.yStride + col);\n        for',
       why: 'The first row is right, and so is all that is not packed.',
@@ -40,6 +45,7 @@ export default {
     },
     {
       name: 'gradients change places',
+      file: 'common/gatedUnit.cuh',
       find: 'store(static_cast<T*>(p.dup) + row * p.dupStride + col, dup);',
       replace: 'store(static_cast<T*>(p.dup) + row * p.dupStride + col, dgate);',
       why: 'The wrong one of two variables of the same type.',

@@ -1,0 +1,92 @@
+// Layer norm: two statistics of a row one after the other, a mean in two parts, sums of two gradients over rows and blocks.
+const plain = 'layerNorm float32, stream float32'
+export default {
+  module: 'layerNorm',
+  tests: ['test/ops/layerNorm.test.ts'],
+  mutations: [
+    {
+      name: 'no epsilon',
+      find: 'sqrtf(variance + float(p.eps))',
+      replace: 'sqrtf(variance)',
+      why: 'Only rows whose variance is near epsilon show it.',
+      only: `${plain} rows near epsilon`,
+    },
+    {
+      name: 'the mean of squares for the variance',
+      find: '/ float(p.cols) - d * d, 0.f)',
+      replace: '/ float(p.cols), 0.f)',
+      why: 'What the first pass left of the mean counts as variance; it is nothing but where the mean is large.',
+      only: `${plain} a mean of as many`,
+    },
+    {
+      name: 'the mean as the first pass found it',
+      find: 'h.x[i] = (h.x[i] - d) * r * w.x[i] + b.x[i];',
+      replace: 'h.x[i] = h.x[i] * r * w.x[i] + b.x[i];',
+      why: 'Rounding of a large mean is much of a standard deviation.',
+      only: `${plain} a mean of as many`,
+    },
+    {
+      name: 'the backward forgets the second part of the mean',
+      find: 'z = (toFloat(v.h.x[i]) - c - d) * r;',
+      replace: 'z = (toFloat(v.h.x[i]) - c) * r;',
+      why: 'The same where the gradient of the weight is summed.',
+      only: `${plain} a mean of as many`,
+    },
+    {
+      name: 'the unrounded sum is normalised',
+      find: '      for (float& v : h.x) v = toFloat(fromFloat<S>(v));\n',
+      replace: '',
+      why: 'The backward sees the stored sum, so the forward must normalise that one. A tolerance hides it, equal bits do not.',
+      only: 'layerNorm bfloat16, stream bfloat16 the norm of a fused sum',
+    },
+    {
+      name: 'one scratch for both of the second statistics',
+      find: 'blockReduce(square, Sum{}, scratch[2])',
+      replace: 'blockReduce(square, Sum{}, scratch[1])',
+      why: 'A fast warp writes its squares while a slow one reads the rest: a race that numbers seldom show.',
+      only: `${plain} [257, 200]`,
+    },
+    {
+      name: 'one scratch for both reductions of the backward',
+      find: 'blockReduce(dot, Sum{}, scratch[1])',
+      replace: 'blockReduce(dot, Sum{}, scratch[0])',
+      why: 'The same, of the gradients.',
+      only: `${plain} [110, 1051]`,
+    },
+    {
+      name: 'the mean of the gradient stays in',
+      find: '(g * w.x[i] - a - z * b) * r',
+      replace: '(g * w.x[i] - z * b) * r',
+      why: 'That is the gradient of a root-mean-square norm.',
+      only: `${plain} [3, 7]`,
+    },
+    {
+      name: 'the gradient of the stream is dropped',
+      find: 'if (p.dsum) dh = load<kWidth>(static_cast<const S*>(p.dsum) + at + col);',
+      replace: '',
+      why: 'What reaches the sum directly is lost.',
+      only: `${plain} with the residual`,
+    },
+    {
+      name: "the bias's gradient is weighted",
+      find: 'of.bias.x[i] += g;',
+      replace: 'of.bias.x[i] += g * w.x[i];',
+      why: 'The weight acts before the bias.',
+      only: `${plain} [3, 7]`,
+    },
+    {
+      name: 'stale sums of long rows',
+      find: 'if (biases && !first)',
+      replace: 'if (biases)',
+      why: 'The first row of a block adds to workspace that nobody wrote. Only rows beyond what registers hold come here.',
+      only: `${plain} rows longer than a block holds`,
+    },
+    {
+      name: 'long rows are centred once too little',
+      find: '    for (float& v : h.x) v -= c;\n',
+      replace: '',
+      why: 'What is read again has not been centred by the pass before.',
+      only: `${plain} rows longer than a block holds`,
+    },
+  ],
+}
