@@ -208,6 +208,12 @@ export {
 } from './distill/objectives.js'
 export { classifierPrompt, explanationPrompt, explanationSample, LEVELS, levelSample } from './distill/samples.js'
 
+// Planning: memory and time of a training step, from the configs alone.
+
+export type { HeadDevice } from './plan/head.js'
+export { Ledger, type Part, type Sized, type Work } from './plan/ledger.js'
+export { type MemoryPart, type MemoryPlan, type PlannedStep, planStep, type StepOptions } from './plan/step.js'
+
 // Evaluation: the metrics of the field as their reference implementations compute them, and the report.
 
 export { type BootstrapOptions, bootstrapMean, type MeanInterval } from './eval/bootstrap.js'
