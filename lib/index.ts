@@ -210,9 +210,14 @@ export { classifierPrompt, explanationPrompt, explanationSample, LEVELS, levelSa
 
 // Planning: memory and time of a training step, from the configs alone.
 
+export { CARDS, type Card } from './plan/cards.js'
 export type { HeadDevice } from './plan/head.js'
 export { Ledger, type Part, type Sized, type Work } from './plan/ledger.js'
+export { type Machine, machineOf } from './plan/machine.js'
+export { type Plan, type PlanRequest, planTraining, type Remedy } from './plan/plan.js'
+export { publishedModels, resolveConfig } from './plan/published.js'
 export { type MemoryPart, type MemoryPlan, type PlannedStep, planStep, type StepOptions } from './plan/step.js'
+export { type TimeBound, type TimePart, timeBound } from './plan/time.js'
 
 // Evaluation: the metrics of the field as their reference implementations compute them, and the report.
 

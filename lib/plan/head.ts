@@ -22,7 +22,17 @@ export interface HeadSizes {
 }
 
 /** The kind of device, and what of it decides how the head divides its work. */
-export type HeadDevice = { kind: 'cpu' } | { kind: 'cuda'; multiprocessors: number }
+export type HeadDevice =
+  | {
+      kind: 'cpu'
+      /** float32 numbers in a vector: 16 with AVX-512 (the default), 8 with AVX2, 4 otherwise. */
+      lanes?: number
+    }
+  | { kind: 'cuda'; multiprocessors: number }
+
+/** Numbers in a vector of an instruction set, as `Device.describe` names it. */
+export const cpuLanes = ({ instructionSet }: { instructionSet: string }): number =>
+  instructionSet.startsWith('avx512') ? 16 : instructionSet === 'avx2' ? 8 : 4
 
 /** Bytes that the head works in during a call, and how many chunks of tokens it takes. */
 export interface HeadPlan {
@@ -35,21 +45,21 @@ const clamp = (x: number, low: number, high: number): number => Math.min(Math.ma
 
 /** How a head divides its work. */
 export const headPlan = (sizes: HeadSizes, device: HeadDevice): HeadPlan =>
-  device.kind === 'cpu' ? cpuPlan(sizes) : cudaPlan(sizes, device.multiprocessors)
+  device.kind === 'cpu' ? cpuPlan(sizes, device.lanes ?? 16) : cudaPlan(sizes, device.multiprocessors)
 
-/** `Sizes` and `Buffers` of native/kernels/distillHeadPlan.h, at AVX-512's 16 lanes; temperature 1 and equal vocabularies. */
-function cpuPlan({ tokens, hidden, vocab, teacher }: HeadSizes): HeadPlan {
+/** `Sizes` and `Buffers` of native/kernels/distillHeadPlan.h, at temperature 1 and equal vocabularies. */
+function cpuPlan({ tokens, hidden, vocab, teacher }: HeadSizes, width: number): HeadPlan {
   const rows = Math.max(vocab, teacher?.vocab ?? 0)
   const planes = teacher ? 2 : 1
-  const [group, block] = [16, 144]
-  const columns = up(hidden, 32)
+  const [group, block, gradientBlock] = width === 16 ? [16, 144, 144] : [16, 96, 48]
+  const columns = up(hidden, 2 * width)
   const inMemory = Math.floor(58_500_000 / (rows * 4 * planes))
   const inCache = Math.max(96, Math.floor(98304 / Math.max(hidden, teacher?.hidden ?? 0)))
   const most = Math.max(1, Math.floor(Math.min(inMemory, inCache, 512) / group))
   const groups = Math.max(1, Math.ceil(tokens / group))
   const chunks = Math.ceil(groups / most)
   const lanes = Math.ceil(groups / chunks) * group
-  const slices = Math.min(Math.ceil(vocab / 144), clamp(Math.floor(2_500_000 / (lanes * columns * 4)), 8, 32))
+  const slices = Math.min(Math.ceil(vocab / gradientBlock), clamp(Math.floor(2_500_000 / (lanes * columns * 4)), 8, 32))
   const blocks = Math.ceil(rows / block)
   const statistics = Math.max(planes * blocks * 2, teacher ? blocks * 3 : 0)
   const inputs = hidden + 1 + (teacher ? teacher.hidden + 1 : 0) + columns

@@ -32,8 +32,6 @@ export interface StepOptions {
   /** Sequences of a micro-batch, and tokens of each. */
   sequences: number
   length: number
-  /** Micro-batches of a step; default 1. */
-  microBatches?: number
   device: HeadDevice
 }
 
@@ -52,8 +50,8 @@ export interface MemoryPlan {
   allocated: number
   /** What kernels work in beside that: `device.memory().workspace`. */
   workspace: number
-  /** All parts, the mapped ones among them. */
-  total: number
+  /** Both: what the device must have. */
+  needed: number
 }
 
 /** A step whose books have been kept. */
@@ -102,9 +100,8 @@ export function planStep(options: StepOptions): PlannedStep {
     ...atPeak,
     { name: "the head's workspace", bytes: workspace },
   ].filter(({ bytes }) => bytes > 0)
-  const total = parts.reduce((n, { bytes }) => n + bytes, 0)
-  const mapped = parts.reduce((n, p) => n + (p.mapped ? p.bytes : 0), 0)
-  return { memory: { parts, allocated: total - mapped - workspace, workspace, total }, ledger }
+  const needed = parts.reduce((n, p) => n + (p.mapped ? 0 : p.bytes), 0)
+  return { memory: { parts, allocated: needed - workspace, workspace, needed }, ledger }
 }
 
 /** ids, positions and cuSeqlens, int32. */

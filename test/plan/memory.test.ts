@@ -12,7 +12,7 @@ import { createDecoder, loadDecoder } from '../../lib/models/registry.js'
 import { distillHead, linearCrossEntropy } from '../../lib/ops/distillHead.js'
 import { cast } from '../../lib/ops/elementwise.js'
 import { pairs } from '../../lib/plan/forward.js'
-import { headPlan } from '../../lib/plan/head.js'
+import { cpuLanes, headPlan } from '../../lib/plan/head.js'
 import { planStep, type StepOptions } from '../../lib/plan/step.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
@@ -211,7 +211,7 @@ test.each([null, 96])('the workspace of a head with a teacher of size %s is what
     else linearCrossEntropy(student.hidden, student.weight, labels)
     await alone.synchronize()
     const sizes = { tokens, hidden, vocab, ...(size !== null && { teacher: { hidden: size, vocab } }) }
-    const { workspace } = headPlan(sizes, { kind: 'cpu' })
+    const { workspace } = headPlan(sizes, { kind: 'cpu', lanes: cpuLanes(Device.describe()) })
     expect(Math.abs(workspace / alone.memory().workspace - 1)).toBeLessThan(0.05)
   } finally {
     await alone.close()
