@@ -1,25 +1,7 @@
-import type { ModelConfig } from '../models/config.js'
-import type { FloatDType } from '../tensor/tensor.js'
+import { changesOf, type PlanRequest, stepOf } from './changes.js'
 import type { Machine } from './machine.js'
-import { smallerModels } from './published.js'
-import { type MemoryPlan, type PlannedStep, planStep } from './step.js'
+import type { MemoryPlan, PlannedStep } from './step.js'
 import { type TimeBound, timeBound } from './time.js'
-
-/** A training that is to be planned. */
-export interface PlanRequest {
-  student: ModelConfig
-  /** Frozen; null: none. */
-  teacher: ModelConfig | null
-  /** Storage of the student's weights and of all activations. */
-  precision: FloatDType
-  recompute: boolean
-  /** Tokens of a sequence. */
-  length: number
-  /** Sequences of an optimiser step. */
-  batch: number
-  /** Sequences that are computed at once; gradients are accumulated over a step. */
-  microBatch: number
-}
 
 /** One way to make a training fit. */
 export interface Remedy {
@@ -46,9 +28,6 @@ export interface Plan {
   remedies: readonly Remedy[]
 }
 
-const step = (request: PlanRequest, { device }: Machine): PlannedStep =>
-  planStep({ ...request, sequences: request.microBatch, device })
-
 const timeOf = (request: PlanRequest, machine: Machine, planned: PlannedStep): TimeBound => {
   const { batch, microBatch, length } = request
   return timeBound(planned.ledger.work, machine, batch / microBatch, batch * length)
@@ -56,94 +35,21 @@ const timeOf = (request: PlanRequest, machine: Machine, planned: PlannedStep): T
 
 /** Plans a training from the configs alone. */
 export async function planTraining(request: PlanRequest, machine: Machine): Promise<Plan> {
-  const planned = step(request, machine)
+  const planned = stepOf(request, machine)
   const { memory } = planned
-  const other = step({ ...request, recompute: !request.recompute }, machine).memory
+  const other = stepOf({ ...request, recompute: !request.recompute }, machine).memory
   const time = timeOf(request, machine, planned)
   const fits = memory.needed <= machine.memory
   const remedies = fits ? [] : await remediesOf(request, machine, time)
   return { request, machine, memory, other, time, fits, remedies }
 }
 
-interface Change {
-  words: string
-  request: PlanRequest
-}
-
-/**
- * Ways to make a training fit, the least costly first: what only takes time, then what changes what is learnt. Each of the later ones goes with as
- * much of the first as it needs. Master weights and moments stay float32 whatever happens: they are part of the contract of numbers.
- */
 async function remediesOf(request: PlanRequest, machine: Machine, before: TimeBound): Promise<Remedy[]> {
-  const fits = (r: PlanRequest) => step(r, machine).memory.needed <= machine.memory
-  const first = onlyTime(request, fits)
-  const withTime = ({ words, request: changed }: Change): Change => {
-    if (fits(changed)) return { words, request: changed }
-    const options = onlyTime(changed, fits)
-    const chosen = options.find((c) => fits(c.request)) ?? options.at(-1)
-    return chosen ? { words: `${words}, ${chosen.words}`, request: chosen.request } : { words, request: changed }
-  }
-  const later = (await differentTraining(request, (r) => fits(withTime({ words: '', request: r }).request))).map(
-    withTime,
-  )
-  return [...first, ...later].map(({ words, request: changed }) => {
-    const planned = step(changed, machine)
+  return (await changesOf(request, machine)).map(({ words, request: changed }) => {
+    const planned = stepOf(changed, machine)
     const { tokensPerSecond } = timeOf(changed, machine, planned)
     const bytes = planned.memory.needed
     const slowdown = before.tokensPerSecond / tokensPerSecond
     return { change: words, request: changed, bytes, fits: bytes <= machine.memory, slowdown }
   })
-}
-
-/** Changes that cost time alone: smaller micro-batches, which cost least while they fill the device; recomputation; both, where neither is enough. */
-function onlyTime(request: PlanRequest, fits: (r: PlanRequest) => boolean): Change[] {
-  const smaller = (r: PlanRequest): Change => {
-    const microBatch = largest(r.microBatch - 1, (n) => fits({ ...r, microBatch: n }))
-    return { words: `micro-batches of ${microBatch}`, request: { ...r, microBatch } }
-  }
-  const changes: Change[] = []
-  if (request.microBatch > 1) changes.push(smaller(request))
-  if (request.recompute) return changes
-  const recomputed = { ...request, recompute: true }
-  changes.push({ words: 'recompute', request: recomputed })
-  if (request.microBatch === 1 || changes.some((c) => fits(c.request))) return changes
-  const both = smaller(recomputed)
-  return [...changes, { words: `recompute, ${both.words}`, request: both.request }]
-}
-
-/** The largest number from 1 to `most` that fits, else 1. */
-function largest(most: number, fits: (n: number) => boolean): number {
-  let [low, high] = [1, most]
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2)
-    if (fits(middle)) low = middle
-    else high = middle - 1
-  }
-  return low
-}
-
-/** Changes of what is learnt: shorter sequences, no teacher at hand, a smaller teacher, a smaller student. */
-async function differentTraining(request: PlanRequest, fits: (r: PlanRequest) => boolean): Promise<Change[]> {
-  const { student, teacher } = request
-  const changes: Change[] = []
-  let shorter = { ...request, length: Math.ceil(request.length / 2) }
-  while (shorter.length > 256 && !fits(shorter)) shorter = { ...shorter, length: Math.ceil(shorter.length / 2) }
-  changes.push({ words: `sequences of ${shorter.length} tokens`, request: shorter })
-  if (teacher) {
-    changes.push({ words: 'train on texts the teacher wrote, without it', request: { ...request, teacher: null } })
-    const models = (await smallerModels(teacher)).map(({ name, config }) => ({
-      words: `teacher ${name}`,
-      request: { ...request, teacher: config },
-    }))
-    const fitting = models.find((c) => fits(c.request)) ?? models.at(-1)
-    if (fitting) changes.push(fitting)
-  }
-  const { numLabels } = student
-  const models = (await smallerModels(student)).map(({ name, config }) => ({
-    words: `student ${name}`,
-    request: { ...request, student: { ...config, ...(numLabels !== undefined && { numLabels }) } },
-  }))
-  const fitting = models.find((c) => fits(c.request)) ?? models.at(-1)
-  if (fitting) changes.push(fitting)
-  return changes
 }
