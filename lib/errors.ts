@@ -105,6 +105,20 @@ export class OutOfMemoryError extends DeviceError {
   }
 }
 
+/** A training that a device has not the memory for, found out before anything was allocated; names the parts and what would make it fit. */
+export class MemoryError extends LanternError {
+  /** Bytes that the training needs. */
+  readonly needed: number
+  /** Bytes that there are. */
+  readonly available: number
+
+  constructor(message: string, { needed, available }: { needed: number; available: number }) {
+    super('ERR_MEMORY', message)
+    this.needed = needed
+    this.available = available
+  }
+}
+
 /** A file or folder that could not be written; what stood there before is untouched. `ERR_DISK_FULL` names the free space. */
 export class FileError extends LanternError {
   /** The file or folder that was to be written. */

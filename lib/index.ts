@@ -21,6 +21,7 @@ export {
   FileError,
   InputError,
   LanternError,
+  MemoryError,
   OutOfMemoryError,
   ShapeError,
   TokenizerError,
@@ -223,6 +224,19 @@ export {
   languageModelling,
 } from './distill/objectives.js'
 export { classifierPrompt, explanationPrompt, explanationSample, LEVELS, levelSample } from './distill/samples.js'
+
+// Planning: memory and time of a training step, from the configs alone.
+
+export { CARDS, type Card } from './plan/cards.js'
+export type { Place, PlanRequest } from './plan/changes.js'
+export type { HeadDevice } from './plan/head.js'
+export { Ledger, type Part, type Sized, type Work } from './plan/ledger.js'
+export { type Machine, machineOf } from './plan/machine.js'
+export { type Plan, planTraining, type Remedy } from './plan/plan.js'
+export { type Batches, largestMicroBatch, preflight } from './plan/preflight.js'
+export { publishedModels, resolveConfig } from './plan/published.js'
+export { type MemoryPart, type MemoryPlan, type PlannedStep, planStep, type StepOptions } from './plan/step.js'
+export { type TimeBound, type TimePart, timeBound } from './plan/time.js'
 
 // Evaluation: the metrics of the field as their reference implementations compute them, and the report.
 

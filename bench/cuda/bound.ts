@@ -1,5 +1,9 @@
-import { CARDS, type Card, ISSUES_PER_CLOCK, WAVEFRONTS_PER_CLOCK } from './cards.js'
+import { CARDS, type Card } from '../../lib/plan/cards.js'
 import type { Counts } from './machine.js'
+
+/** Bytes of shared memory that a multiprocessor moves in a clock (32 banks of 4 bytes: one wavefront), and warp instructions that it issues. */
+const WAVEFRONTS_PER_CLOCK = 1
+const ISSUES_PER_CLOCK = 4
 
 /** What a kernel cannot be faster than, and because of what. */
 export interface Bound {

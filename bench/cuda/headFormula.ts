@@ -1,7 +1,10 @@
+import { CARDS, type Card } from '../../lib/plan/cards.js'
 import { type Bound, bound, type Work } from './bound.js'
-import { CARDS, type Card, MMA_SYNC_SHARE } from './cards.js'
 import { type HeadSizes, runHead } from './head.js'
 import type { Machine } from './machine.js'
+
+/** Share of the H100's tensor peak that `mma.sync` was measured at, on average: Luo et al. 2025, arXiv 2501.12084, section 6.2 (an H800). */
+export const MMA_SYNC_SHARE = 0.629
 
 // The distillation head at sizes that the machine cannot run. What crosses the memory bus and what the tensor cores multiply follow from the
 // sizes alone; shared memory and instructions are linear in two amounts of work, whose factors come from two small runs. All of it is held

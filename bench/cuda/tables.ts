@@ -1,5 +1,5 @@
-import { CARDS, type Card, MMA_SYNC_SHARE } from './cards.js'
-import { type HeadBound, PUBLISHED, PUBLISHED_SIZES } from './headFormula.js'
+import { CARDS, type Card } from '../../lib/plan/cards.js'
+import { type HeadBound, MMA_SYNC_SHARE, PUBLISHED, PUBLISHED_SIZES } from './headFormula.js'
 import { misses, type Row } from './rows.js'
 
 /** A table whose cells are ready to print; words are aligned left, numbers right. */

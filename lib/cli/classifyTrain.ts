@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { classification } from '../distill/objectives.js'
 import { LEVELS, levelSample } from '../distill/samples.js'
 import { openFolder } from '../models/folder.js'
+import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
@@ -46,26 +47,25 @@ export async function classifyTrain(input: ClassifyTrainSettings, context: Train
     const folder = await openFolder(device, settings.model)
     folder.verify() // only the new head may be missing, and nothing else is to be filled in
     folder.close()
-    using opened = await openModel(device, settings.model, 'classify', {
-      trainable: true,
-      weights: dtype,
-      activations: dtype,
-      config: {
-        numLabels: LEVELS.length,
-        id2label: LEVELS,
-        ...(settings.classifierHidden > 0 && { classifierHiddenSize: settings.classifierHidden }),
-      },
-      initialiseMissing: seed,
-    })
-    const { model, tokenizer } = opened
+    const head = {
+      numLabels: LEVELS.length,
+      id2label: LEVELS,
+      ...(settings.classifierHidden > 0 && { classifierHiddenSize: settings.classifierHidden }),
+    }
+    const tokenizer = await Tokenizer.fromFolder(settings.model)
     return await runInFolder(
       device,
       {
         command: 'classify-train',
         settings,
-        model,
-        objective: classification(model),
+        config: { ...folder.config, ...head },
+        dtype,
         encode: ({ prompt, level }) => levelSample(tokenizer, prompt, level),
+        open: async () => {
+          const options = { trainable: true, weights: dtype, activations: dtype, config: head, initialiseMissing: seed }
+          const opened = await openModel(device, settings.model, 'classify', options)
+          return { ...opened, objective: classification(opened.model) }
+        },
       },
       context,
     )

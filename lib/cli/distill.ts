@@ -1,15 +1,19 @@
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { z } from 'zod'
 import { distillation } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
 import { TokenizerError } from '../errors.js'
-import type { Tokenizer } from '../text/tokenizer.js'
+import { readModelConfig } from '../models/families.js'
+import type { Device } from '../tensor/device.js'
+import type { FloatDType } from '../tensor/tensor.js'
+import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { openModel } from './models.js'
 import { distillSettings, dtypeOf, folder, runSettings, trainingSettings } from './settings.js'
-import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult } from './training.js'
+import { exitCodeOf, type Learner, runInFolder, type TrainingContext, type TrainingResult } from './training.js'
 
 const schema = runSettings.extend({
   teacher: folder('model to learn from: frozen, with the same tokenizer'),
@@ -51,27 +55,44 @@ export async function distill(input: DistillSettings, context: TrainingContext):
   const settings = checkSettings('distill', schema, input)
   return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(settings.training.precision, device)
-    using teacher = await openModel(device, settings.teacher, 'decode', { activations: dtype })
-    using student = await openModel(device, settings.model, 'decode', {
-      trainable: true,
-      weights: dtype,
-      activations: dtype,
-    })
-    const { model, tokenizer } = student
-    requireSameTokens(tokenizer, teacher.tokenizer, settings)
+    const tokenizer = await Tokenizer.fromFolder(settings.model)
+    requireSameTokens(tokenizer, await Tokenizer.fromFolder(settings.teacher), settings)
     return await runInFolder(
       device,
       {
         command: 'distill',
         settings,
-        model,
-        objective: distillation(model, teacher.model, settings.distill),
+        config: await readModelConfig(join(settings.model, 'config.json')),
+        teacher: await readModelConfig(join(settings.teacher, 'config.json')),
+        dtype,
         identity: settings.distill,
         encode: ({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation),
+        open: () => openBoth(device, settings, dtype),
       },
       context,
     )
   })
+}
+
+async function openBoth(
+  device: Device,
+  { model, teacher, distill }: z.output<typeof schema>,
+  dtype: FloatDType,
+): Promise<Learner> {
+  const from = await openModel(device, teacher, 'decode', { activations: dtype })
+  try {
+    const dtypes = { weights: dtype, activations: dtype }
+    const student = await openModel(device, model, 'decode', { trainable: true, ...dtypes })
+    const dispose = () => {
+      student[Symbol.dispose]()
+      from[Symbol.dispose]()
+    }
+    const objective = distillation(student.model, from.model, distill)
+    return { model: student.model, objective, [Symbol.dispose]: dispose }
+  } catch (error) {
+    from[Symbol.dispose]()
+    throw error
+  }
 }
 
 /** A divergence compares probabilities id by id: an id must mean the same token on both sides. */

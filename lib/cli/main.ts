@@ -8,6 +8,7 @@ import { doctorCommand } from './doctor.js'
 import { evalCommand } from './eval.js'
 import { fitCommand } from './fit.js'
 import { generateCommand } from './generate.js'
+import { planCommand } from './plan.js'
 import { pretrainCommand } from './pretrain.js'
 import { serveCommand } from './serve.js'
 import { trainCommand } from './train.js'
@@ -25,6 +26,7 @@ Exit codes: 0 done, 1 an error, 130 interrupted (training has saved a checkpoint
 Environment: LANTERN_DEVICE is the device where --device names none, LANTERN_THREADS and LANTERN_CPU choose threads and instruction set;
 LANTERN_DEBUG=1 shows where an error came from.`,
   )
+planCommand(program)
 dataCommand(program)
 pretrainCommand(program)
 trainCommand(program)

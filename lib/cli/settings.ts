@@ -81,6 +81,7 @@ export const runSettings = z.object({
   data: folder('data, as lantern data writes it: train.jsonl and, if there is one, validation.jsonl'),
   out: folder('run folder: gets model/, checkpoints/ and metrics.jsonl'),
   resume: z.boolean().default(false).describe('go on from the newest checkpoint in the run folder'),
+  anyway: z.boolean().default(false).describe('start even if the memory that is planned for is not there'),
   printEvery: z.int().min(1).default(1).describe('steps between two lines of progress'),
   device: deviceSetting,
 })

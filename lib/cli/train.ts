@@ -1,7 +1,10 @@
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
+import { readModelConfig } from '../models/families.js'
+import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
@@ -34,20 +37,20 @@ export async function train(input: TrainSettings, context: TrainingContext): Pro
   const settings = checkSettings('train', schema, input)
   return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(settings.training.precision, device)
-    using opened = await openModel(device, settings.model, 'decode', {
-      trainable: true,
-      weights: dtype,
-      activations: dtype,
-    })
-    const { model, tokenizer } = opened
+    const tokenizer = await Tokenizer.fromFolder(settings.model)
     return await runInFolder(
       device,
       {
         command: 'train',
         settings,
-        model,
-        objective: languageModelling(model),
+        config: await readModelConfig(join(settings.model, 'config.json')),
+        dtype,
         encode: ({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation),
+        open: async () => {
+          const dtypes = { weights: dtype, activations: dtype }
+          const opened = await openModel(device, settings.model, 'decode', { trainable: true, ...dtypes })
+          return { ...opened, objective: languageModelling(opened.model) }
+        },
       },
       context,
     )

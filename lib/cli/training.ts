@@ -3,14 +3,19 @@ import { join } from 'node:path'
 import type { z } from 'zod'
 import { writeFileAtomic } from '../files.js'
 import { type PairSample, readDataset } from '../fit/dataset.js'
+import type { ModelConfig } from '../models/config.js'
 import type { Model } from '../models/model.js'
+import type { PlanRequest } from '../plan/changes.js'
+import { largestMicroBatch, preflight } from '../plan/preflight.js'
 import type { Device } from '../tensor/device.js'
+import type { FloatDType } from '../tensor/tensor.js'
 import { fitSamples, type Sample } from '../train/batches.js'
 import { Optimiser } from '../train/optimiser.js'
 import { runTraining } from '../train/run.js'
 import { type Objective, type TrainEnd, Trainer, type TrainListener, type TrainOptions } from '../train/trainer.js'
 import type { Print } from './command.js'
 import type { CommandContext } from './device.js'
+import { machineHere } from './machine.js'
 import { measurePeak } from './peak.js'
 import { printer } from './progress.js'
 import type { runSettings, TrainingSettings } from './settings.js'
@@ -38,25 +43,40 @@ export interface TrainingResult {
 
 type RunSettings = z.output<typeof runSettings> & { training: TrainingSettings }
 
+/** A model in memory, and what it is trained to. */
+export interface Learner extends Disposable {
+  model: Model
+  objective: Objective
+}
+
 interface Run {
   /** Name of the command, for made-with.json. */
   command: string
   settings: RunSettings
-  model: Model
-  objective: Objective
+  /** Of the model that is trained. */
+  config: ModelConfig
+  /** Of the one that it learns from, if there is one. */
+  teacher?: ModelConfig
+  /** Storage of weights and activations. */
+  dtype: FloatDType
   /** What a resumed run must share besides data and training settings. */
   identity?: unknown
   encode(sample: PairSample): Sample
+  /** Loads what is large, when it is known to fit. */
+  open(): Promise<Learner>
 }
 
 /** Data in, trained model out: what train, distill and classify-train have in common. */
 export async function runInFolder(device: Device, run: Run, context: TrainingContext): Promise<TrainingResult> {
-  const { settings, model, objective } = run
+  const { settings } = run
   const { training } = settings
   const { print, signal, listener } = context
-  model.recompute = training.recompute
   const started = Date.now()
   const data = await readSamples(run, print)
+  print(await preflight(requestOf(run, data.train), machineHere(device), settings.anyway))
+  using learner = await run.open()
+  const { model, objective } = learner
+  model.recompute = training.recompute
   const optimiser = new Optimiser(model.parameters, { betas: training.betas, weightDecay: training.weightDecay })
   try {
     const options = trainOptions(training, data.train.length)
@@ -84,21 +104,30 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
     }
     if (end === 'interrupted')
       print(`interrupted after step ${step}: saved in ${join(settings.out, 'checkpoints')}; go on with --resume`)
-    else await finish(run, result, print)
+    else await finish(run, device, result, print)
     return result
   } finally {
     optimiser.dispose()
   }
 }
 
-async function finish(run: Run, result: TrainingResult, print: Print): Promise<void> {
+/** The run as a plan has it. */
+function requestOf({ config, teacher, dtype, settings }: Run, samples: readonly Sample[]): PlanRequest {
+  const { batchSize, microBatchTokens, recompute } = settings.training
+  const lengths = samples.map((s) => s.ids.length)
+  const largest = largestMicroBatch({ lengths, batchSize, microBatchTokens })
+  const batch = Math.max(largest.microBatch, Math.min(batchSize, lengths.length))
+  return { student: config, teacher: teacher ?? null, precision: dtype, recompute, batch, ...largest }
+}
+
+async function finish(run: Run, device: Device, result: TrainingResult, print: Print): Promise<void> {
   const { end, steps, best, seconds } = result
   const provenance = {
     command: `lantern ${run.command}`,
     version,
     settings: run.settings,
     ...result,
-    device: run.model.device.name,
+    device: device.name,
   }
   await writeFileAtomic(join(result.model, 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
   const how = end === 'early-stop' ? 'stopped early' : 'finished'
@@ -113,9 +142,9 @@ interface Data {
   skipped: number
 }
 
-async function readSamples({ settings, model, encode }: Run, print: Print): Promise<Data> {
+async function readSamples({ settings, config, encode }: Run, print: Print): Promise<Data> {
   const { training } = settings
-  const maxLength = Math.min(training.maxLength, model.config.maxPositionEmbeddings)
+  const maxLength = Math.min(training.maxLength, config.maxPositionEmbeddings)
   const read = async (name: string) => {
     const samples: Sample[] = []
     for await (const sample of readDataset(join(settings.data, name))) samples.push(encode(sample))

@@ -12,10 +12,22 @@ import { doctor } from '../../lib/cli/doctor.js'
 import { evalCommand, evaluate } from '../../lib/cli/eval.js'
 import { fitCommand, rateAndExplain } from '../../lib/cli/fit.js'
 import { generate, generateCommand } from '../../lib/cli/generate.js'
+import { planCommand } from '../../lib/cli/plan.js'
 import { pretrainCommand } from '../../lib/cli/pretrain.js'
 import { serveCommand } from '../../lib/cli/serve.js'
-import { train, trainCommand } from '../../lib/cli/train.js'
-import { ArgumentError, ConfigError, DatasetError, FileError, InputError, TokenizerError } from '../../lib/errors.js'
+import { type TrainSettings, train, trainCommand } from '../../lib/cli/train.js'
+import type { TrainingContext } from '../../lib/cli/training.js'
+import {
+  ArgumentError,
+  ConfigError,
+  DatasetError,
+  FileError,
+  InputError,
+  MemoryError,
+  OutOfMemoryError,
+  TokenizerError,
+} from '../../lib/errors.js'
+import { Device } from '../../lib/tensor/device.js'
 import { DivergedError, type StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
 import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from '../tiny.js'
@@ -114,6 +126,7 @@ describe('settings', () => {
       evalCommand,
       fitCommand,
       generateCommand,
+      planCommand,
       pretrainCommand,
       serveCommand,
     ])
@@ -136,6 +149,31 @@ describe('data and models that do not fit', () => {
     expect(error).toBeInstanceOf(DatasetError)
     expect(error.message).toMatch(/broken\/train.jsonl:2: no JSON/)
   })
+
+  it.each(['train', 'distill', 'classify-train'] as const)(
+    '%s refuses what memory does not suffice for, before anything is loaded, unless told to go on',
+    async (command) => {
+      const start = {
+        train,
+        distill: (s: TrainSettings, c: TrainingContext) => distill({ ...s, teacher: at('base') }, c),
+        'classify-train': classifyTrain,
+      }[command]
+      const small = Device.open('cpu', { memoryBudget: 2 ** 20 })
+      const lines: string[] = []
+      const context = { device: small, print: (line: string) => void lines.push(line) }
+      try {
+        const error = await rejection(start(settings('x'), context))
+        expect(error).toBeInstanceOf(MemoryError)
+        expect(error.message).toMatch(/the training needs .* of the 1\.0 MiB of .*activations .*gradients/)
+        expect(small.memory()).toMatchObject({ peak: 0, reserved: 0 })
+        const overcome = await rejection(start({ ...settings('x'), anyway: true }, context))
+        expect(overcome).toBeInstanceOf(OutOfMemoryError)
+        expect(lines.at(-1)).toMatch(/it does not fit, and goes on as it was told to/)
+      } finally {
+        await small.close()
+      }
+    },
+  )
 
   it('says so when no sample fits', async () => {
     const tight = { ...settings('x'), training: { ...training, maxLength: 10, longSamples: 'skip' as const } }

@@ -171,7 +171,7 @@ test.each([
   ['ModernBERT-base', 149_655_232],
   ['ModernBERT-large', 395_881_664],
 ])('the published config of %s makes %i parameters', (name, count) => {
-  const config = parseModelConfig(JSON.parse(readFileSync(`test/fixtures/configs/${name}.json`, 'utf8')), name)
+  const config = parseModelConfig(JSON.parse(readFileSync(`assets/configs/${name}.json`, 'utf8')), name)
   expect(parameterCount(config)).toBe(count)
 })
 
@@ -179,7 +179,7 @@ test.each([
   ['ModernBERT-base', 149_014_272],
   ['ModernBERT-large', 394_781_696],
 ])('the body of %s has %i of them', (name, count) => {
-  const config = parseModelConfig(JSON.parse(readFileSync(`test/fixtures/configs/${name}.json`, 'utf8')), name)
+  const config = parseModelConfig(JSON.parse(readFileSync(`assets/configs/${name}.json`, 'utf8')), name)
   const body: ModernBertConfig = { ...(config as ModernBertConfig), bare: true }
   expect(parameterCount(body)).toBe(count)
 })

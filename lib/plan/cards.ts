@@ -6,6 +6,8 @@ export interface Card {
   multiprocessors: number
   /** Highest clock of a multiprocessor, in Hz. */
   clock: number
+  /** Bytes of its memory; a driver and its context keep about half a gigabyte of them. */
+  memory: number
   /** Bytes a second from and to its memory. */
   bandwidth: number
   /** FLOP a second of dense bfloat16 products with float32 sums. */
@@ -16,19 +18,14 @@ export interface Card {
   source: string
 }
 
-/** Bytes of shared memory that a multiprocessor moves in a clock (32 banks of 4 bytes: one wavefront), and warp instructions that it issues. */
-export const WAVEFRONTS_PER_CLOCK = 1
-export const ISSUES_PER_CLOCK = 4
-
-/** Share of the H100's tensor peak that `mma.sync` was measured at, on average: Luo et al. 2025, arXiv 2501.12084, section 6.2 (an H800). */
-export const MMA_SYNC_SHARE = 0.629
-
+/** The cards that plans and bounds are made for. */
 export const CARDS: readonly Card[] = [
   {
     name: 'A100',
     architecture: 'sm_80',
     multiprocessors: 108,
     clock: 1.41e9,
+    memory: 80 * 2 ** 30,
     bandwidth: 2.039e12,
     tensor: 312e12,
     float32: 64,
@@ -40,6 +37,7 @@ export const CARDS: readonly Card[] = [
     architecture: 'sm_90',
     multiprocessors: 132,
     clock: 1.98e9,
+    memory: 80 * 2 ** 30,
     bandwidth: 3.35e12,
     tensor: 989.4e12,
     float32: 128,
@@ -51,6 +49,7 @@ export const CARDS: readonly Card[] = [
     architecture: 'sm_89',
     multiprocessors: 128,
     clock: 2.52e9,
+    memory: 24 * 2 ** 30,
     bandwidth: 1.008e12,
     tensor: 165.2e12,
     float32: 128,

@@ -1,0 +1,108 @@
+import type { ModelConfig } from '../models/config.js'
+import type { DecoderConfig } from '../models/decoderConfig.js'
+import type { ModernBertConfig } from '../models/modernbertConfig.js'
+import type { Sized } from './ledger.js'
+import type { Ops } from './ops.js'
+
+// The forward passes of lib/models/decoder.ts and modernbert.ts, op by op, with sizes in place of tensors.
+
+/** The sequences of a micro-batch. */
+export interface Shape {
+  sequences: number
+  /** Tokens of each. */
+  length: number
+}
+
+/** The residual stream, and what is yet to be added to it (lib/models/residual.ts). */
+interface Residual {
+  x: Sized
+  delta: Sized | null
+}
+
+type Layer = (i: number, before: Residual) => { x: Sized; delta: Sized }
+
+/** A forward pass while the ledger records, if it does: the hidden states after the final norm. */
+export function forward(ops: Ops, config: ModelConfig, shape: Shape, recompute: boolean): Sized {
+  return config.modelType === 'modernbert'
+    ? modernBert(ops, config as ModernBertConfig, shape, recompute)
+    : decoder(ops, config as DecoderConfig, shape, recompute)
+}
+
+/** The class logits from the hidden states. */
+export function classify(ops: Ops, config: ModelConfig, hidden: Sized, { sequences }: Shape): Sized {
+  const { numLabels = 2, hiddenSize } = config
+  const pooled = ops.pool(hidden, sequences)
+  const width = 4
+  if (config.modelType === 'modernbert') {
+    const dense = ops.linear(pooled, hiddenSize, { activation: true })
+    return ops.linear(ops.norm(null, dense, 2).y, numLabels, { width })
+  }
+  const { classifierHiddenSize: dense } = config as DecoderConfig
+  return ops.linear(dense === undefined ? pooled : ops.linear(pooled, dense, { activation: true }), numLabels, {
+    width,
+  })
+}
+
+/** Pairs of a query and a key that it sees, over all sequences, of one head of layer `i`. */
+export function pairs(config: ModelConfig, i: number, { sequences, length }: Shape): number {
+  const window = config.slidingWindow?.[i] ?? length
+  const reach = Math.min(length, config.causal ? window : window + 1) // keys on one side, the query's own among them
+  const oneSide = reach * length - (reach * (reach - 1)) / 2
+  return sequences * (config.causal ? oneSide : 2 * oneSide - length)
+}
+
+function decoder(ops: Ops, config: DecoderConfig, shape: Shape, recompute: boolean): Sized {
+  const { ledger } = ops
+  const { hiddenSize: h, intermediateSize: f, heads, kvHeads, headDim } = config
+  const tokens = shape.sequences * shape.length
+  const [qCols, kCols] = [heads * headDim, kvHeads * headDim]
+  if (config.ropeScaling) ledger.take(tokens, 1, 4) // rows of its table
+  const normed = (x: Sized, n: number) =>
+    config.qkNorm ? ops.norm(null, x, 1, { rows: x.rows * n, width: ops.width }).y : x
+  const layer: Layer = (i, { x, delta }) => {
+    const before = ops.norm(delta, x, 1)
+    const all = config.fusedProjections ? ops.linear(before.y, qCols + 2 * kCols) : null
+    const project = (cols: number) => (all ? ops.columns(all, cols) : ops.linear(before.y, cols))
+    const [q, k, v] = [project(qCols), project(kCols), project(kCols)]
+    const rotated = ops.rope(normed(q, heads), normed(k, kvHeads))
+    const out = ops.attention(rotated.q, rotated.k, v, heads, pairs(config, i, shape))
+    const between = ops.norm(ops.linear(out, h), before.sum, 1)
+    const gated = config.fusedProjections
+      ? ops.gatedUnit(f, ops.linear(between.y, 2 * f))
+      : ops.gatedUnit(f, ops.linear(between.y, f), ops.linear(between.y, f))
+    return { x: between.sum, delta: ops.linear(gated, h) }
+  }
+  const { x, delta } = runLayers(ops, config.layers, ops.embedding(tokens, h), layer, recompute)
+  return ops.norm(delta, x, 1).y
+}
+
+function modernBert(ops: Ops, config: ModernBertConfig, shape: Shape, recompute: boolean): Sized {
+  const { hiddenSize: h, intermediateSize: f, heads } = config
+  const embedded = ops.embedding(shape.sequences * shape.length, h)
+  const start = ops.norm(null, embedded, 2, { width: 4 }).y
+  const layer: Layer = (i, { x, delta }) => {
+    const before = delta ? ops.norm(delta, x, 2) : { y: ops.width === 4 ? x : ops.cast(x), sum: x }
+    const qkv = ops.linear(before.y, 3 * h)
+    const { q, k } = ops.rope(ops.columns(qkv, h), ops.columns(qkv, h))
+    const out = ops.attention(q, k, ops.columns(qkv, h), heads, pairs(config, i, shape))
+    const between = ops.norm(ops.linear(out, h), before.sum, 2)
+    return { x: between.sum, delta: ops.linear(ops.gatedUnit(f, ops.linear(between.y, 2 * f)), h) }
+  }
+  const { x, delta } = runLayers(ops, config.layers, start, layer, recompute)
+  return ops.norm(delta, x, 2).y
+}
+
+/** As lib/models/residual.ts: recorded, recorded to be computed again, or freed when the next layer has read it. */
+function runLayers({ ledger }: Ops, layers: number, start: Sized, layer: Layer, recompute: boolean): Residual {
+  let state: Residual = { x: start, delta: null }
+  for (let i = 0; i < layers; i++) {
+    const before = state
+    const run = () => layer(i, before)
+    if (!ledger.recording) {
+      state = ledger.tidy(run)
+      ledger.give(before.x, before.delta)
+    } else if (recompute) state = ledger.recompute(before.delta ? [before.x, before.delta] : [before.x], run)
+    else state = run()
+  }
+  return state
+}

@@ -1,0 +1,164 @@
+import type { ModelConfig } from '../models/config.js'
+import type { DecoderConfig } from '../models/decoderConfig.js'
+import { parameterCount, tensorShapes } from '../models/families.js'
+import type { FloatDType } from '../tensor/tensor.js'
+import { classify, forward, type Shape } from './forward.js'
+import { type HeadDevice, head, headPlan } from './head.js'
+import { Ledger, type Part } from './ledger.js'
+import { Ops, type Storage, WIDTH } from './ops.js'
+
+// Memory of a training step, from the configs alone. P: parameters, of which a tied head counts once.
+//
+//   student's weights     2 P in bfloat16, 4 P in float32
+//   master weights        4 P where the weights are bfloat16; in float32 the weights are their own
+//   optimiser's moments   8 P: two of float32 (AdamW), and a table of 56 bytes a tensor
+//   gradients             4 P: float32, accumulated over the micro-batches of a step
+//   teacher's weights     2 or 4 bytes a parameter, as its file stores them; on the CPU they stay mapped, in pages that the system may take back
+//   rope tables           4 headDim bytes a position, for all positions that the config allows
+//   the rest              what lives at the peak of the step by the ledger's books (ledger.ts; ops.ts lists what each op keeps), by part
+//   workspace             what the costliest kernel works in beside its operands: the distillation head (head.ts)
+
+/** What is asked: a step of supervised fine-tuning, of distillation, of classification; or the forward pass of one. */
+export interface StepOptions {
+  student: ModelConfig
+  /** Frozen. Absent: cross entropy with the labels alone. */
+  teacher?: ModelConfig | null
+  /** What is computed: a training step, or a forward pass without one (generation's prefill, encoding, classification). */
+  mode?: 'train' | 'forward'
+  /** Storage of the student's weights and of all activations. */
+  precision: FloatDType
+  /** Whether each layer is computed again in the backward pass. */
+  recompute?: boolean
+  /** Sequences of a micro-batch, and tokens of each. */
+  sequences: number
+  length: number
+  device: HeadDevice
+}
+
+/** One line of a memory plan. */
+export interface MemoryPart {
+  name: string
+  bytes: number
+  /** Set for weights that are mapped from their file: read from the page cache, not allocated. */
+  mapped?: boolean
+}
+
+/** Memory of a step. */
+export interface MemoryPlan {
+  parts: readonly MemoryPart[]
+  /** What the device allocates at the peak: `device.memory().peak`. */
+  allocated: number
+  /** What kernels work in beside that: `device.memory().workspace`. */
+  workspace: number
+  /** Both: what the device must have. */
+  needed: number
+}
+
+/** A step whose books have been kept. */
+export interface PlannedStep {
+  memory: MemoryPlan
+  /** Of one micro-batch, and the optimiser's. */
+  ledger: Ledger
+}
+
+const AT_PEAK: Record<Exclude<Part, 'optimiser'>, string> = {
+  tokens: 'token buffers',
+  'teacher forward': "teacher's states",
+  'student forward': 'activations',
+  head: 'head, without logits',
+  'student backward': 'gradients of activations',
+}
+
+/** Runs a step in the books: what it holds at its peak, and the work of its kernels. */
+export function planStep(options: StepOptions): PlannedStep {
+  const { student, teacher = null, mode = 'train', precision, device } = options
+  const ledger = new Ledger()
+  const train = mode === 'train'
+  const stored: Storage = { weights: precision, activations: precision }
+  const workspace = train ? trainingStep(ledger, options, stored) : forwardPass(ledger, options, stored)
+  const count = parameterCount(student)
+  const tensors = tensorShapes(student).size
+  if (train) {
+    // gradNorm reads the gradients; AdamW reads and writes gradient, two moments and master, and writes the copy that the model reads
+    const copy = precision === 'bfloat16' ? 2 : 0
+    ledger.part = 'optimiser'
+    ledger.spend(4 * count)
+    ledger.spend((4 * 8 + copy) * count)
+  }
+  const atPeak = Object.entries(AT_PEAK).map(([part, name]) => ({ name, bytes: ledger.atPeak.get(part as Part) ?? 0 }))
+  const parts: MemoryPart[] = [
+    { name: "student's weights", bytes: WIDTH[precision] * count },
+    { name: 'master weights', bytes: train && precision === 'bfloat16' ? 4 * count : 0 },
+    { name: "optimiser's moments", bytes: train ? 8 * count + 56 * tensors : 0 },
+    { name: 'gradients', bytes: train ? 4 * count : 0 },
+    {
+      name: "teacher's weights",
+      bytes: teacher ? WIDTH[teacher.dtype] * parameterCount(teacher) : 0,
+      ...(device.kind === 'cpu' && { mapped: true }),
+    },
+    { name: 'rope tables', bytes: ropeBytes(student) + (teacher ? ropeBytes(teacher) : 0) },
+    ...atPeak,
+    { name: "the head's workspace", bytes: workspace },
+  ].filter(({ bytes }) => bytes > 0)
+  const needed = parts.reduce((n, p) => n + (p.mapped ? 0 : p.bytes), 0)
+  return { memory: { parts, allocated: needed - workspace, workspace, needed }, ledger }
+}
+
+/** ids, positions and cuSeqlens, int32. */
+function tokenBuffers(ledger: Ledger, { sequences, length }: Shape): void {
+  ledger.part = 'tokens'
+  ledger.take(2 * sequences * length + sequences + 1, 1, 4)
+}
+
+/** A micro-batch, as lib/distill/objectives.ts and lib/train/trainer.ts run it. @returns bytes of the head's workspace */
+function trainingStep(ledger: Ledger, options: StepOptions, stored: Storage): number {
+  const { student, teacher, sequences, length, recompute = false, device } = options
+  const shape = { sequences, length }
+  const tokens = sequences * length
+  const classifier = student.numLabels !== undefined
+  tokenBuffers(ledger, shape)
+  ledger.take(classifier ? sequences : tokens, 1, 4) // labels
+  const theirs: Storage = { weights: teacher?.dtype ?? stored.weights, activations: stored.activations }
+  ledger.part = 'teacher forward'
+  if (teacher) forward(new Ops(ledger, theirs), teacher, shape, false)
+  return ledger.taped(true, () => {
+    ledger.part = 'student forward'
+    const ops = new Ops(ledger, stored)
+    const hidden = forward(ops, student, shape, recompute)
+    if (classifier) classLoss(ops, student, hidden, shape)
+    const sizes = { tokens, hidden: student.hiddenSize, vocab: student.vocabSize }
+    const heads = { ...sizes, ...(teacher && { teacher: { hidden: teacher.hiddenSize, vocab: teacher.vocabSize } }) }
+    const plan = classifier ? null : headPlan(heads, device)
+    if (plan) head(ledger, hidden, heads, stored, theirs, plan)
+    ledger.backward()
+    return plan?.workspace ?? 0
+  })
+}
+
+/** lib/ops/crossEntropy.ts over the class logits. */
+function classLoss(ops: Ops, student: ModelConfig, hidden: ReturnType<typeof forward>, shape: Shape): void {
+  const { ledger } = ops
+  const logits = classify(ops, student, hidden, shape)
+  const [loss, dlogits] = [ledger.take(1, 1, 4), ledger.like(logits)]
+  ledger.take(3, 1, 4)
+  ledger.record({ inputs: [logits], outputs: [loss], saved: [], backward: () => [dlogits] })
+}
+
+/** The states of every token, and for a classifier its logits; no logits of a vocabulary. */
+function forwardPass(ledger: Ledger, { student, sequences, length }: StepOptions, stored: Storage): number {
+  const shape = { sequences, length }
+  tokenBuffers(ledger, shape)
+  ledger.part = 'student forward'
+  const ops = new Ops(ledger, stored)
+  const hidden = forward(ops, student, shape, false)
+  if (student.numLabels !== undefined) classify(ops, student, hidden, shape)
+  return 0
+}
+
+/** Bytes of the tables that lib/models makes: one row a position; two tables of a ModernBERT, two parts of a longrope. */
+function ropeBytes(config: ModelConfig): number {
+  const { headDim, maxPositionEmbeddings: positions } = config
+  const scaling = (config as DecoderConfig).ropeScaling
+  const tables = config.modelType === 'modernbert' ? 2 : 1
+  return 4 * headDim * (tables * positions + (scaling?.originalMaxPositions ?? 0))
+}

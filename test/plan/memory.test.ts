@@ -1,0 +1,238 @@
+import { afterAll, expect, test } from 'vitest'
+import { classification, distillation, languageModelling } from '../../lib/distill/objectives.js'
+import type { ModelConfig } from '../../lib/models/config.js'
+import type { Decoder } from '../../lib/models/decoder.js'
+import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
+import { buildModel, readModelConfig } from '../../lib/models/families.js'
+import { randomWeights } from '../../lib/models/initialise.js'
+import type { Model } from '../../lib/models/model.js'
+import type { ModernBertConfig } from '../../lib/models/modernbertConfig.js'
+import { pack } from '../../lib/models/packed.js'
+import { createDecoder, loadDecoder } from '../../lib/models/registry.js'
+import { distillHead, linearCrossEntropy } from '../../lib/ops/distillHead.js'
+import { cast } from '../../lib/ops/elementwise.js'
+import { pairs } from '../../lib/plan/forward.js'
+import { cpuLanes, headPlan } from '../../lib/plan/head.js'
+import { planStep, type StepOptions } from '../../lib/plan/step.js'
+import { Device } from '../../lib/tensor/device.js'
+import type { FloatDType } from '../../lib/tensor/tensor.js'
+import type { Sample } from '../../lib/train/batches.js'
+import { Optimiser } from '../../lib/train/optimiser.js'
+import { type Objective, Trainer } from '../../lib/train/trainer.js'
+import { FLOATS } from '../support.js'
+
+const device = Device.open('cpu')
+afterAll(() => device.close())
+
+const SEQUENCES = 3
+const LENGTH = 500
+
+const QWEN: DecoderConfig = {
+  modelType: 'qwen2',
+  hiddenSize: 64,
+  layers: 3,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  intermediateSize: 192,
+  vocabSize: 1000,
+  ropeTheta: 10_000,
+  rmsNormEps: 1e-6,
+  tieWordEmbeddings: false,
+  slidingWindow: null,
+  maxPositionEmbeddings: 1024,
+  causal: true,
+  attentionBias: true,
+  eosTokenId: null,
+  bosTokenId: null,
+  padTokenId: null,
+  dtype: 'float32',
+}
+const QWEN3: DecoderConfig = { ...QWEN, modelType: 'qwen3', headDim: 32, qkNorm: true, attentionBias: false }
+const PHI3: DecoderConfig = {
+  ...QWEN,
+  modelType: 'phi3',
+  fusedProjections: true,
+  attentionBias: false,
+  ropeScaling: {
+    shortFactor: Array(8).fill(1),
+    longFactor: Array(8).fill(2),
+    originalMaxPositions: 256,
+  },
+}
+const CLASSIFIER: DecoderConfig = { ...QWEN, numLabels: 3, classifierHiddenSize: 48 }
+const MODERNBERT: ModernBertConfig = {
+  modelType: 'modernbert',
+  hiddenSize: 64,
+  layers: 4,
+  heads: 4,
+  kvHeads: 4,
+  headDim: 16,
+  intermediateSize: 96,
+  vocabSize: 1000,
+  slidingWindow: [null, 32, 32, null],
+  maxPositionEmbeddings: 1024,
+  causal: false,
+  numLabels: 3,
+  globalRopeTheta: 160_000,
+  localRopeTheta: 10_000,
+  normEps: 1e-5,
+  pooling: 'mean',
+  eosTokenId: null,
+  bosTokenId: null,
+  padTokenId: null,
+  dtype: 'float32',
+}
+
+const samples = (label?: number): Sample[] =>
+  Array.from({ length: SEQUENCES }, (_, s) => {
+    const ids = Int32Array.from({ length: LENGTH }, (_, i) => (7 * i + 31 * s) % 900)
+    return label === undefined ? { ids, labels: ids } : { ids, labels: new Int32Array(0), label }
+  })
+
+/** The peak of a step that is run, and what the plan says of it. */
+async function measured(model: Model, objective: Objective, train: Sample[], plan: Partial<StepOptions>) {
+  const optimiser = new Optimiser(model.parameters)
+  const trainer = new Trainer(device, objective, optimiser, train, [], {
+    seed: 1,
+    batchSize: SEQUENCES,
+    microBatchTokens: SEQUENCES * LENGTH,
+    steps: 1,
+    learningRate: 1e-3,
+    warmupSteps: 0,
+    decay: 'constant',
+    maxGradNorm: 1,
+    evalEvery: 0,
+    patience: 0,
+    checkpointEvery: 0,
+  })
+  model.recompute = plan.recompute ?? false
+  await trainer.step()
+  await device.synchronize()
+  device.resetPeakMemory()
+  const before = device.memory().live
+  await trainer.step()
+  const { peak, live } = device.memory()
+  expect(live).toBe(before)
+  const { memory } = planStep({
+    student: model.config,
+    precision: model.dtype,
+    sequences: SEQUENCES,
+    length: LENGTH,
+    device: { kind: 'cpu' },
+    ...plan,
+  })
+  optimiser.dispose()
+  return { peak, memory }
+}
+
+/** Blocks come in multiples of 64 bytes; nothing else may be between plan and device. */
+const CLOSE = 0.001
+
+const precisions = FLOATS.flatMap((precision) => [false, true].map((recompute) => ({ precision, recompute })))
+
+function fresh(config: DecoderConfig | ModernBertConfig, precision: FloatDType): Model {
+  const random = randomWeights(device, { seed: 1, layers: config.layers })
+  return buildModel(
+    device,
+    config,
+    (name, shape) => {
+      const t = random(name, shape)
+      if (precision === 'float32') return t
+      const narrow = device.persistent(() => cast(t, precision))
+      t.dispose()
+      return narrow
+    },
+    precision,
+  ).trainable()
+}
+
+for (const [name, config] of Object.entries({ QWEN, QWEN3, PHI3 }))
+  test.each(precisions)(`a step of ${name} holds what the plan says: %o`, async ({ precision, recompute }) => {
+    using model = createDecoder(device, config, { seed: 1, dtype: precision })
+    const { peak, memory } = await measured(model, languageModelling(model), samples(), { recompute })
+    expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
+  })
+
+for (const [name, config] of Object.entries({ CLASSIFIER, MODERNBERT }))
+  test.each(precisions)(`a step of ${name} holds what the plan says: %o`, async ({ precision, recompute }) => {
+    using model = fresh(config, precision)
+    const { peak, memory } = await measured(model, classification(model), samples(1), { recompute })
+    expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
+  })
+
+test.each(precisions)('distilling assets/student holds what the plan says: %o', async ({ precision, recompute }) => {
+  const dtypes = { weights: precision, activations: precision }
+  using model = await loadDecoder(device, 'assets/student', { trainable: true, ...dtypes })
+  using teacher: Decoder = await loadDecoder(device, 'assets/teacher', { activations: precision })
+  const objective = distillation(model, teacher, { divergence: 'jensenShannon' })
+  const { peak, memory } = await measured(model, objective, samples(), {
+    recompute,
+    teacher: await readModelConfig('assets/teacher/config.json'),
+  })
+  expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
+})
+
+test.each(FLOATS)('a forward pass in %s holds what the plan says', async (precision) => {
+  using model = fresh(MODERNBERT, precision).trainable(false)
+  const batch = device.persistent(() =>
+    pack(
+      device,
+      samples().map(({ ids }) => ids),
+    ),
+  )
+  await device.synchronize()
+  device.resetPeakMemory()
+  {
+    using _scope = device.scope()
+    model.classify(batch)
+  }
+  const { memory } = planStep({
+    student: MODERNBERT,
+    mode: 'forward',
+    precision,
+    sequences: SEQUENCES,
+    length: LENGTH,
+    device: { kind: 'cpu' },
+  })
+  expect(Math.abs(memory.allocated / device.memory().peak - 1)).toBeLessThan(CLOSE)
+  for (const t of [batch.ids, batch.positions, batch.cuSeqlens]) t.dispose()
+})
+
+test.each([null, 96])('the workspace of a head with a teacher of size %s is what the plan says', async (size) => {
+  const [tokens, hidden, vocab] = [700, 64, 30_000]
+  const alone = Device.open('cpu') // the workspace keeps its largest size
+  try {
+    using _scope = alone.scope()
+    const labels = alone.tensor(new Int32Array(tokens).fill(3))
+    const student = { hidden: alone.zeros([tokens, hidden]), weight: alone.zeros([vocab, hidden]) }
+    const teacher = size === null ? null : { hidden: alone.zeros([tokens, size]), weight: alone.zeros([vocab, size]) }
+    if (teacher) distillHead({ ...student, teacher, labels, divergence: 'forwardKL' })
+    else linearCrossEntropy(student.hidden, student.weight, labels)
+    await alone.synchronize()
+    const sizes = { tokens, hidden, vocab, ...(size !== null && { teacher: { hidden: size, vocab } }) }
+    const { workspace } = headPlan(sizes, { kind: 'cpu', lanes: cpuLanes(Device.describe()) })
+    expect(Math.abs(workspace / alone.memory().workspace - 1)).toBeLessThan(0.05)
+  } finally {
+    await alone.close()
+  }
+})
+
+test.each([
+  [true, null],
+  [true, 1],
+  [true, 7],
+  [true, 50],
+  [false, null],
+  [false, 0],
+  [false, 5],
+  [false, 50],
+])('pairs of queries and keys: causal %s, window %s', (causal, window) => {
+  const length = 23
+  const sees = (i: number, j: number) =>
+    causal ? i - j >= 0 && (window === null || i - j < window) : window === null || Math.abs(i - j) <= window
+  let count = 0
+  for (let i = 0; i < length; i++) for (let j = 0; j < length; j++) if (sees(i, j)) count++
+  const config: ModelConfig = { ...QWEN, causal, slidingWindow: [window] }
+  expect(pairs(config, 0, { sequences: 2, length })).toBe(2 * count)
+})
