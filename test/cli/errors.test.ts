@@ -13,6 +13,7 @@ import { evalCommand, evaluate } from '../../lib/cli/eval.js'
 import { fitCommand, rateAndExplain } from '../../lib/cli/fit.js'
 import { generate, generateCommand } from '../../lib/cli/generate.js'
 import { pretrainCommand } from '../../lib/cli/pretrain.js'
+import { pullCommand } from '../../lib/cli/pull.js'
 import { serveCommand } from '../../lib/cli/serve.js'
 import { train, trainCommand } from '../../lib/cli/train.js'
 import { ArgumentError, ConfigError, DatasetError, FileError, InputError, TokenizerError } from '../../lib/errors.js'
@@ -115,6 +116,7 @@ describe('settings', () => {
       fitCommand,
       generateCommand,
       pretrainCommand,
+      pullCommand,
       serveCommand,
     ])
       add(program)
