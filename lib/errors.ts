@@ -140,3 +140,6 @@ export class CheckpointError extends LanternError {
     this.file = file
   }
 }
+
+/** A model that cannot be pulled from a hub, or that has not been: the code tells why (ERR_HUB_NOT_PULLED, ERR_HUB_GATED, ERR_HUB_CHECKSUM and so on). */
+export class HubError extends LanternError {}

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, readlink, rename, rm, stat, statfs, symlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { FileError } from './errors.js'
@@ -58,15 +58,66 @@ export async function replaceDirectory(path: string, fill: (directory: string) =
     await removeAbandoned(target)
     await mkdir(temporary)
     await fill(temporary)
-    for (const name of await readdir(temporary, { recursive: true })) await syncPath(join(temporary, name))
-    await syncPath(temporary)
-    await swap(temporary, target)
-    await syncDirectory(dirname(target))
+    await adoptDirectory(temporary, target)
   } catch (error) {
     await rm(temporary, { recursive: true, force: true })
     // A file inside the temporary directory means nothing to the caller: name the directory that was to be written.
     throw await fileError(error instanceof FileError && error.file.startsWith(temporary) ? error.cause : error, path)
   }
+}
+
+/** The last step of `replaceDirectory`, for a directory `fresh` that was filled in several runs: it takes the name of `path`, which goes. */
+export async function adoptDirectory(fresh: string, path: string): Promise<void> {
+  const target = resolve(path)
+  for (const name of await readdir(fresh, { recursive: true })) await syncPath(join(fresh, name))
+  await syncPath(fresh)
+  await swap(fresh, target)
+  await syncDirectory(dirname(target))
+}
+
+/**
+ * Does `work` while no other process holds the lock of `path`: a symbolic link beside it that names its holder, since a link comes into being
+ * with its content. One that a killed process of this host left is taken over.
+ * @throws FileError ERR_FILE_BUSY naming the holder
+ */
+export async function withLock<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const target = resolve(path)
+  const lock = join(dirname(target), `.${basename(target)}.lock`)
+  const take = () => symlink(`${process.pid}@${hostname()}`, lock)
+  try {
+    await mkdir(dirname(target), { recursive: true })
+    await take().catch(async (error) => {
+      if (errno(error) !== 'EEXIST') throw error
+      await removeAbandonedLock(lock, path)
+      await take()
+    })
+  } catch (error) {
+    throw await fileError(error, path)
+  }
+  try {
+    return await work()
+  } finally {
+    await rm(lock, { force: true })
+  }
+}
+
+async function removeAbandonedLock(lock: string, path: string): Promise<void> {
+  const holder = await readlink(lock).catch(() => '')
+  const [pid, host] = [Number.parseInt(holder, 10), holder.slice(holder.indexOf('@') + 1)]
+  if (host === hostname() && !isRunning(pid)) return rm(lock, { force: true })
+  throw new FileError(
+    'ERR_FILE_BUSY',
+    `${path}: process ${holder} is writing it; wait until that is done, or remove ${lock} if it no longer runs`,
+    path,
+  )
+}
+
+/** @throws FileError ERR_DISK_FULL when fewer than `bytes` are free where `path` is to be written */
+export async function requireSpace(path: string, bytes: number): Promise<void> {
+  const free = await freeBytes(path)
+  if (free === null || free >= bytes) return
+  const message = `${path}: the disk is full: ${mib(bytes)} do not fit into the ${mib(free)} that are free; nothing was changed. Free some space or write to another disk`
+  throw new FileError('ERR_DISK_FULL', message, path)
 }
 
 /** Puts the old directory back if a crash interrupted `replaceDirectory` between its two renames; otherwise does nothing. */
@@ -116,7 +167,8 @@ function isRunning(pid: number): boolean {
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Writes all of `bytes` at the end of what has been written. */
+export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.byteLength; ) {
     const { bytesWritten } = await handle.write(bytes, at, Math.min(bytes.byteLength - at, 2 ** 26))
     at += bytesWritten
@@ -137,12 +189,13 @@ async function syncDirectory(path: string): Promise<void> {
   await syncPath(path).catch(() => undefined)
 }
 
-async function exists(path: string): Promise<boolean> {
+/** Whether there is a file or folder of that path. */
+export async function exists(path: string): Promise<boolean> {
   try {
     await stat(path)
     return true
   } catch (error) {
-    if (errno(error) === 'ENOENT') return false
+    if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return false
     throw error
   }
 }
@@ -150,13 +203,17 @@ async function exists(path: string): Promise<boolean> {
 const errno = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error && 'syscall' in error ? String(error.code) : undefined
 
-/** Errors of the file system as FileError of the file that the caller named; all others as they are. */
-async function fileError(error: unknown, path: string): Promise<unknown> {
+/**
+ * Errors of the file system as FileError of the file that the caller named; all others as they are.
+ * @param kept what is left as it was, for the message
+ */
+export async function fileError(error: unknown, path: string, kept = 'nothing was changed'): Promise<unknown> {
   const code = errno(error)
   if (!code) return error
-  const kept = 'nothing was changed'
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    const message = `${path}: the disk is full: it does not fit into ${await freeSpace(path)}; ${kept}. Free some space or write to another disk`
+    const free = await freeBytes(path)
+    const room = free === null ? 'the space that is free' : `the ${mib(free)} that are free`
+    const message = `${path}: the disk is full: it does not fit into ${room}; ${kept}. Free some space or write to another disk`
     return new FileError('ERR_DISK_FULL', message, path, { cause: error })
   }
   const reason = (error as Error).message
@@ -164,11 +221,14 @@ async function fileError(error: unknown, path: string): Promise<unknown> {
   return new FileError('ERR_FILE_WRITE', message, path, { cause: error })
 }
 
-async function freeSpace(path: string): Promise<string> {
+/** Bytes that are free where `path` is; null where the system does not tell. */
+async function freeBytes(path: string): Promise<number | null> {
   try {
     const { bavail, bsize } = await statfs(dirname(resolve(path)))
-    return `the ${((bavail * bsize) / 2 ** 20).toFixed(1)} MiB that are free`
+    return bavail * bsize
   } catch {
-    return 'the space that is free'
+    return null
   }
 }
+
+const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`

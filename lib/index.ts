@@ -19,6 +19,7 @@ export {
   DTypeError,
   EvaluationError,
   FileError,
+  HubError,
   InputError,
   LanternError,
   MemoryError,
@@ -31,6 +32,18 @@ export { Random } from './random.js'
 // Configuration: a YAML or JSON file against a zod schema, problems named with path, line and column.
 
 export { loadConfig, parseConfig } from './config/config.js'
+
+// The Hugging Face Hub: models by name, fetched into a cache where every function that takes a model's folder finds them.
+
+export { modelFolder } from './hub/cache.js'
+export {
+  type PulledModel,
+  type PullListener,
+  type PullOptions,
+  type PullPlan,
+  type PullProgress,
+  pullModel,
+} from './hub/pull.js'
 
 // Tensors: a device with one ordered stream, memory by scopes, gradients by a tape.
 

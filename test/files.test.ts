@@ -9,12 +9,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
+import { open, readlink, rename, symlink } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FileError } from '../lib/errors.js'
-import { replaceDirectory, restoreDirectory, writeFileAtomic, writeStreamAtomic } from '../lib/files.js'
+import { replaceDirectory, restoreDirectory, withLock, writeFileAtomic, writeStreamAtomic } from '../lib/files.js'
 
 vi.mock('node:fs/promises', async (original) => {
   const actual = await original<typeof import('node:fs/promises')>()
@@ -158,5 +158,33 @@ describe('replaceDirectory', () => {
     await replaceDirectory(join(root, 'model'), fill('new'))
     expect(text('model', 'file')).toBe('new')
     expect(existsSync(join(root, '.model.previous'))).toBe(false)
+  })
+})
+
+describe('withLock', () => {
+  const dead = spawnSync(process.execPath, ['-e', '']).pid
+  const lock = () => join(root, '.model.lock')
+
+  it('holds the lock while the work is done, and gives it back when the work fails', async () => {
+    const work = withLock(join(root, 'model'), async () => {
+      expect(await readlink(lock())).toBe(`${process.pid}@${hostname()}`)
+      throw new RangeError('mine')
+    })
+    await expect(work).rejects.toThrow('mine')
+    expect(readdirSync(root)).toEqual([])
+  })
+
+  it('takes over from a process that was killed, and from no other', async () => {
+    await symlink(`${dead}@${hostname()}`, lock())
+    expect(await withLock(join(root, 'model'), async () => 7)).toBe(7)
+    for (const holder of [`${process.pid}@${hostname()}`, `${dead}@elsewhere`]) {
+      await symlink(holder, lock())
+      const path = join(root, 'model')
+      const refused = withLock(path, async () => 7)
+      await expect(refused).rejects.toMatchObject({ code: 'ERR_FILE_BUSY', file: path })
+      await expect(refused).rejects.toThrow(`process ${holder} is writing it`)
+      expect(await readlink(lock())).toBe(holder)
+      rmSync(lock())
+    }
   })
 })

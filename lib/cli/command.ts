@@ -16,6 +16,8 @@ export interface CommandDefinition<S extends z.ZodObject> {
    * the flag, `training.batchSize` is `--batch-size`, so keys must be unique over all sections.
    */
   schema: S
+  /** The key of a setting, at the top of the schema, that is given by its place instead of a flag. */
+  positional?: keyof S['shape'] & string
   /** Offer `--config FILE`: a YAML or JSON document of the schema, which flags override. */
   configFile?: boolean
   /** Text after the list of options. */
@@ -26,16 +28,21 @@ export interface CommandDefinition<S extends z.ZodObject> {
 
 /** Adds a command to the program. */
 export function defineCommand<S extends z.ZodObject>(program: Command, definition: CommandDefinition<S>): void {
-  const { name, description, schema, configFile = false, examples, run } = definition
+  const { name, description, schema, positional, configFile = false, examples, run } = definition
   const command = program.command(name).description(description)
   if (configFile)
     command.option(
       '--config <file>',
       `YAML or JSON file of the settings below, in sections: ${sectionsOf(schema).join(', ')}; flags override it`,
     )
-  for (const value of valuesOf(schema)) command.addOption(flagOf(value))
+  for (const value of valuesOf(schema)) {
+    if (value.key === positional) command.argument(`<${value.argument ?? value.key}>`, value.help)
+    else command.addOption(flagOf(value))
+  }
   if (examples) command.addHelpText('after', `\n${examples}`)
-  command.action(async (flags: Record<string, unknown>) => {
+  command.action(async (...given: unknown[]) => {
+    const flags = given.at(-2) as Record<string, unknown> // the last is the command itself, before its options stand the arguments
+    if (positional) flags[positional] = given[0]
     const code = await run(await readSettings(`lantern ${name}`, schema, flags))
     if (code) process.exitCode = code
   })

@@ -10,6 +10,7 @@ import { fitCommand } from './fit.js'
 import { generateCommand } from './generate.js'
 import { planCommand } from './plan.js'
 import { pretrainCommand } from './pretrain.js'
+import { pullCommand } from './pull.js'
 import { serveCommand } from './serve.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
@@ -23,9 +24,12 @@ const program = new Command('lantern')
     'after',
     `
 Exit codes: 0 done, 1 an error, 130 interrupted (training has saved a checkpoint; go on with --resume).
+Where a command takes the folder of a model it takes the name of a pulled one, too: owner/name, or owner/name@revision.
 Environment: LANTERN_DEVICE is the device where --device names none, LANTERN_THREADS and LANTERN_CPU choose threads and instruction set;
+LANTERN_HOME is where pulled models are kept, HF_ENDPOINT and HF_TOKEN are the hub and the token to pull with;
 LANTERN_DEBUG=1 shows where an error came from.`,
   )
+pullCommand(program)
 planCommand(program)
 dataCommand(program)
 pretrainCommand(program)

@@ -4,7 +4,7 @@ import type { Device } from '../tensor/device.js'
 import type { FloatDType } from '../tensor/tensor.js'
 import { deviceSetting } from './device.js'
 
-/** A setting that names a folder. */
+/** A setting that names a folder; where a model is read, the name of a pulled one will do. */
 export const folder = (help: string) => z.string().min(1).meta({ description: help, argument: 'folder' })
 
 /** A setting that names a file. */

@@ -3,7 +3,8 @@ import { copyFile, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suggest } from '../config/suggest.js'
 import { CheckpointError } from '../errors.js'
-import { replaceDirectory, restoreDirectory, writeFileAtomic } from '../files.js'
+import { replaceDirectory, writeFileAtomic } from '../files.js'
+import { modelFolder } from '../hub/cache.js'
 import type { Device } from '../tensor/device.js'
 import { type DType, type Shape, shapeText, type Tensor } from '../tensor/tensor.js'
 import { eosTokenIds, type ModelConfig } from './config.js'
@@ -127,11 +128,12 @@ export class ModelFolder {
 const ADVICE = 'config.json and the weights must be of the same model: download or save them again together'
 
 /**
- * Opens a Hugging Face folder: config.json, and model.safetensors or the shards that model.safetensors.index.json names.
- * @throws ConfigError for config.json; CheckpointError for the weights
+ * Opens a Hugging Face folder, or the one of a pulled model: config.json, and model.safetensors or the shards that
+ * model.safetensors.index.json names.
+ * @throws ConfigError for config.json; CheckpointError for the weights; HubError for a model that has not been pulled
  */
-export async function openFolder(device: Device, path: string): Promise<ModelFolder> {
-  await restoreDirectory(path)
+export async function openFolder(device: Device, pathOrName: string): Promise<ModelFolder> {
+  const path = await modelFolder(pathOrName)
   const config = await readModelConfig(join(path, 'config.json'))
   const single = join(path, SINGLE)
   const index = join(path, INDEX)
@@ -206,7 +208,7 @@ export interface FolderContent {
   tensors: readonly { name: string; tensor: Tensor }[]
   /** Storage of the float tensors; default: `config.dtype`. */
   dtype?: Exclude<DType, 'int32'>
-  /** Folder whose tokenizer files and chat template are copied. */
+  /** Folder, or pulled model, whose tokenizer files and chat template are copied. */
   tokenizerFrom?: string
   /** Keys of generation_config.json beyond the token ids of the config. */
   generationConfig?: Readonly<Record<string, unknown>>
@@ -287,7 +289,8 @@ function generationDefaults(config: ModelConfig): Record<string, unknown> {
   return Object.fromEntries(Object.entries(ids).filter(([, id]) => id != null))
 }
 
-async function copyTokenizer(from: string, directory: string): Promise<void> {
+async function copyTokenizer(pathOrName: string, directory: string): Promise<void> {
+  const from = await modelFolder(pathOrName)
   const found = TOKENIZER_FILES.filter((name) => existsSync(join(from, name)))
   if (!found.includes('tokenizer.json'))
     throw new CheckpointError(

@@ -24,7 +24,7 @@ export interface LoadOptions {
 }
 
 /**
- * Loads a model of any family from a Hugging Face folder.
+ * Loads a model of any family from a Hugging Face folder, or a pulled one by its name.
  * @throws ConfigError; CheckpointError listing all that is missing, misshapen or unexpected
  */
 export async function loadModel(device: Device, path: string, options: LoadOptions = {}): Promise<Model> {

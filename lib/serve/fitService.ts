@@ -20,9 +20,9 @@ export interface FitServiceOptions
   extends Omit<EngineOptions, 'vocabularyLimit' | 'onStep'>,
     Omit<ClassifierOptions, 'onBatch'> {
   device: Device
-  /** Folder of the model that writes explanations: a causal language model with a chat template. */
+  /** Folder, or name once pulled, of the model that writes explanations: a causal language model with a chat template. */
   explainer: string
-  /** Folder of the model that rates: a sequence classifier with the labels low, medium and high, in any order. */
+  /** Folder, or name once pulled, of the model that rates: a sequence classifier with the labels low, medium and high, in any order. */
   classifier: string
   /** Storage of the activations of both models, and of the KV cache; default float32. */
   activations?: FloatDType

@@ -87,8 +87,9 @@ export class Tokenizer {
   }
 
   /**
-   * Loads tokenizer.json and tokenizer_config.json (and chat_template.jinja) of a model folder.
-   * @throws TokenizerError on a missing or broken file, ChatTemplateError on a template that does not compile
+   * Loads tokenizer.json and tokenizer_config.json (and chat_template.jinja) of a model folder, or of a pulled model by its name.
+   * @throws TokenizerError on a missing or broken file, ChatTemplateError on a template that does not compile; HubError for a model that has
+   *   not been pulled
    */
   static async fromFolder(folder: string): Promise<Tokenizer> {
     return new Tokenizer(await readTokenizerFiles(folder))

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ChatTemplateError, TokenizerError } from '../errors.js'
+import { modelFolder } from '../hub/cache.js'
 
 /** A token that is matched before the model splits text, as tokenizer.json lists it. */
 export interface AddedToken {
@@ -103,10 +104,11 @@ function templateOf(file: string, value: unknown): string | undefined {
 }
 
 /**
- * Reads tokenizer.json, tokenizer_config.json and, where present, special_tokens_map.json and chat_template.jinja.
- * @throws TokenizerError on a missing, unreadable or broken file
+ * Reads tokenizer.json, tokenizer_config.json and, where present, special_tokens_map.json and chat_template.jinja of a folder or pulled model.
+ * @throws TokenizerError on a missing, unreadable or broken file; HubError for a model that has not been pulled
  */
-export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
+export async function readTokenizerFiles(pathOrName: string): Promise<TokenizerFiles> {
+  const folder = await modelFolder(pathOrName)
   const [tokenizerFile, configFile, mapFile, templateFile] = [
     'tokenizer.json',
     'tokenizer_config.json',

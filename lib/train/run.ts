@@ -13,7 +13,7 @@ import type { TrainEnd, Trainer, TrainListener, TrainState } from './trainer.js'
 export interface RunOptions {
   /** Gets `model/` (best by validation, else the last), `checkpoints/step-N/` and `metrics.jsonl`. */
   out: string
-  /** Folder whose tokenizer files go with the model. */
+  /** Folder, or pulled model, whose tokenizer files go with the model. */
   tokenizerFrom: string
   /** Checkpoints kept; default 2. */
   keep?: number

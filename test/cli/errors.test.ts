@@ -14,6 +14,7 @@ import { fitCommand, rateAndExplain } from '../../lib/cli/fit.js'
 import { generate, generateCommand } from '../../lib/cli/generate.js'
 import { planCommand } from '../../lib/cli/plan.js'
 import { pretrainCommand } from '../../lib/cli/pretrain.js'
+import { pullCommand } from '../../lib/cli/pull.js'
 import { serveCommand } from '../../lib/cli/serve.js'
 import { type TrainSettings, train, trainCommand } from '../../lib/cli/train.js'
 import type { TrainingContext } from '../../lib/cli/training.js'
@@ -128,6 +129,7 @@ describe('settings', () => {
       generateCommand,
       planCommand,
       pretrainCommand,
+      pullCommand,
       serveCommand,
     ])
       add(program)
