@@ -82,7 +82,7 @@ export { swiglu, swigluPacked } from './ops/swiglu.js'
 
 // Models: Hugging Face folders in and out, weights mapped.
 
-export { eosTokenIds, type ModelConfig } from './models/config.js'
+export { eosTokenIds, type ModelConfig, type Pooling, type TwoTowerHead } from './models/config.js'
 export { Decoder } from './models/decoder.js'
 export type { DecoderConfig, LongRope } from './models/decoderConfig.js'
 export { configToJson, parameterCount, parseModelConfig, readModelConfig, tensorShapes } from './models/families.js'
@@ -104,6 +104,7 @@ export {
   writeSafetensors,
 } from './models/safetensors.js'
 export type { StoredDType, TensorInfo } from './models/safetensorsHeader.js'
+export { TwoTower } from './models/twoTower.js'
 
 // Text: tokenizers and chat templates of Hugging Face folders.
 

@@ -53,8 +53,13 @@ export abstract class Model<C extends ModelConfig = ModelConfig> {
    */
   abstract pool(hidden: Tensor, batch: Packed): Tensor
 
+  /** One vector per sequence: [sequences, hiddenSize]. */
+  encode(batch: Packed): Tensor {
+    return this.pool(this.forward(batch), batch)
+  }
+
   /**
-   * Class logits of a sequence classifier: [sequences, numLabels], float32.
+   * Class logits of a sequence classifier: [sequences, numLabels], float32. A classifier of pairs gives one row for two sequences.
    * @throws ArgumentError for a model without a classification head
    */
   abstract classify(batch: Packed): Tensor

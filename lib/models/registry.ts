@@ -18,7 +18,7 @@ export interface LoadOptions {
   /** Storage of the activations; default float32. */
   activations?: FloatDType
   /** Changes to the config before the model is built: a classification head on a language model, say. */
-  config?: Partial<DecoderConfig>
+  config?: Partial<ModelConfig & Omit<DecoderConfig, keyof ModelConfig>>
   /** Seeds tensors that the folder lacks (a new classification head). Without it a missing tensor is an error. */
   initialiseMissing?: number
 }
@@ -29,7 +29,7 @@ export interface LoadOptions {
  */
 export async function loadModel(device: Device, path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openFolder(device, path)
-  const config: ModelConfig = { ...folder.config, ...(options.config as Partial<ModelConfig>) }
+  const config: ModelConfig = { ...folder.config, ...options.config }
   const fresh = randomWeights(device, { seed: options.initialiseMissing ?? 0, layers: config.layers })
   const weights = options.weights ?? (options.trainable ? 'float32' : undefined)
   try {
