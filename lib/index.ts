@@ -138,9 +138,11 @@ export {
   BatchPlan,
   type Fitted,
   fitSamples,
+  joined,
   type LongSamplePolicy,
   microBatches,
   type Sample,
+  sequencesOf,
   weightOf,
 } from './train/batches.js'
 export { type AdamWOptions, Optimiser } from './train/optimiser.js'
@@ -186,7 +188,7 @@ export { type GeneratedPair, type GenerateOptions as GeneratePairsOptions, gener
 export { type JobPost, parseJob } from './fit/job.js'
 export type { LanguageLevel, LanguageSkill } from './fit/language.js'
 export { type Education, type Experience, type Profile, parseProfile } from './fit/profile.js'
-export { type FitPrompt, fitPrompt } from './fit/prompt.js'
+export { type FitPrompt, fitPrompt, splitPrompt } from './fit/prompt.js'
 export type { Requirement, RequirementType } from './fit/requirement.js'
 export {
   type Assessment,
@@ -207,11 +209,19 @@ export {
   forwardFlops,
   languageModelling,
 } from './distill/objectives.js'
-export { classifierPrompt, explanationPrompt, explanationSample, LEVELS, levelSample } from './distill/samples.js'
+export {
+  classifierPrompt,
+  explanationPrompt,
+  explanationSample,
+  LEVELS,
+  type LevelSampleOptions,
+  levelSample,
+} from './distill/samples.js'
 
 // Evaluation: the metrics of the field as their reference implementations compute them, and the report.
 
 export { type BootstrapOptions, bootstrapMean, type MeanInterval } from './eval/bootstrap.js'
+export { expectedCalibrationError, fitTemperature, softmax } from './eval/calibration.js'
 export { type ClassificationScores, type ClassScore, classificationScores } from './eval/classification.js'
 export { NllAccumulator } from './eval/nll.js'
 export {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
-import { classifierPrompt, explanationPrompt, explanationSample, LEVELS } from '../distill/samples.js'
+import { explanationPrompt, explanationSample, LEVELS } from '../distill/samples.js'
 import { ArgumentError } from '../errors.js'
 import { type ClassificationScores, classificationScores } from '../eval/classification.js'
 import { NllAccumulator } from '../eval/nll.js'
@@ -11,14 +11,13 @@ import { type PairSample, readDataset } from '../fit/dataset.js'
 import { type ExplanationScore, scoreExplanation } from '../fit/explain.js'
 import { Engine } from '../generate/engine.js'
 import type { Decoder } from '../models/decoder.js'
-import type { Model } from '../models/model.js'
-import { pack } from '../models/packed.js'
 import type { Device } from '../tensor/device.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { fitSamples, microBatches, type Sample, weightOf } from '../train/batches.js'
 import { checkSettings, defineCommand } from './command.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
+import { levelLogits } from './levelLogits.js'
 import { openModel } from './models.js'
 import { classificationLines, explainerLines } from './scores.js'
 import { file, folder } from './settings.js'
@@ -214,37 +213,11 @@ async function scoreClassifier(
   signal?: AbortSignal,
 ): Promise<ClassificationScores> {
   using opened = await openModel(device, path, 'classify')
-  const { model, tokenizer } = opened
-  const levels = levelsOf(path, model)
-  const prompts = pairs.map(({ prompt }) => {
-    const ids = classifierPrompt(tokenizer, prompt)
-    return { ids, labels: new Int32Array(0) }
-  })
   const predicted: number[] = []
-  for (const micro of microBatches(prompts, microBatchTokens)) {
-    signal?.throwIfAborted()
-    using _scope = device.scope()
-    const batch = pack(
-      device,
-      micro.map(({ ids }) => ids),
-    )
-    const logits = await model.classify(batch).floats()
-    for (let row = 0; row < micro.length; row++)
-      predicted.push(levels[argmax(logits.subarray(row * levels.length, (row + 1) * levels.length))]!)
-  }
+  for await (const logits of levelLogits(opened, pairs, { path, microBatchTokens, signal }))
+    predicted.push(argmax(logits))
   const labels = pairs.map(({ level }) => LEVELS.indexOf(level))
   return classificationScores(labels, predicted, LEVELS.length)
-}
-
-/** The index in LEVELS of every logit. */
-function levelsOf(path: string, { config }: Model): number[] {
-  const names = config.id2label ?? []
-  const known: readonly string[] = LEVELS
-  const levels = names.map((name) => known.indexOf(name.toLowerCase()))
-  if (levels.length === LEVELS.length && !levels.includes(-1)) return levels
-  throw new ArgumentError(
-    `eval: ${path} has the labels ${names.join(', ')}, a fit is ${LEVELS.join(', ')}; give a model that lantern classify-train made`,
-  )
 }
 
 function argmax(values: ArrayLike<number>): number {

@@ -10,6 +10,7 @@ import { fitCommand } from './fit.js'
 import { generateCommand } from './generate.js'
 import { pretrainCommand } from './pretrain.js'
 import { serveCommand } from './serve.js'
+import { softLabelsCommand } from './softLabels.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
 
@@ -30,6 +31,7 @@ pretrainCommand(program)
 trainCommand(program)
 distillCommand(program)
 classifyTrainCommand(program)
+softLabelsCommand(program)
 evalCommand(program)
 fitCommand(program)
 generateCommand(program)

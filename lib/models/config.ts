@@ -35,6 +35,8 @@ export interface ModelConfig {
   twoTower?: TwoTowerHead
   /** What stands for a sequence: the state of its last token, of its first, or the mean. Absent: as the family does. */
   pooling?: Pooling
+  /** Divides a classifier's logits before they become probabilities; default 1. Fitted to held-out data (lib/eval/calibration.ts). */
+  classifierTemperature?: number
   eosTokenId: number | readonly number[] | null
   bosTokenId: number | null
   padTokenId: number | null
@@ -62,6 +64,7 @@ export const sharedKeys = {
       z.looseObject({ interaction: z.literal('dot') }),
     ])
     .nullish(),
+  classifier_temperature: z.number().positive().max(1e3).nullish(),
   eos_token_id: z.union([tokenId, z.array(z.int().min(0)).min(1)]),
   bos_token_id: tokenId,
   pad_token_id: tokenId,
@@ -129,6 +132,7 @@ export function sharedConfig(raw: SharedKeys) {
     vocabSize: raw.vocab_size,
     ...(labels && { numLabels: labels.length, id2label: labels }),
     ...(raw.two_tower && { twoTower: twoTowerOf(raw.two_tower) }),
+    ...(labels && raw.classifier_temperature != null && { classifierTemperature: raw.classifier_temperature }),
     eosTokenId: Array.isArray(raw.eos_token_id) ? raw.eos_token_id : idOf(raw.eos_token_id),
     bosTokenId: idOf(raw.bos_token_id),
     padTokenId: idOf(raw.pad_token_id),
@@ -158,7 +162,7 @@ function labelsOf(raw: SharedKeys): string[] | undefined {
 
 /** The keys of every family, as a config.json has them. */
 export function sharedJson(config: ModelConfig): Record<string, unknown> {
-  const { numLabels, twoTower } = config
+  const { numLabels, twoTower, classifierTemperature } = config
   const labels =
     numLabels === undefined
       ? undefined
@@ -177,6 +181,7 @@ export function sharedJson(config: ModelConfig): Record<string, unknown> {
       id2label: Object.fromEntries(labels.map((label, i) => [i, label])),
       label2id: Object.fromEntries(labels.map((label, i) => [label, i])),
     }),
+    ...(classifierTemperature !== undefined && { classifier_temperature: classifierTemperature }),
     ...(twoTower && {
       two_tower: {
         interaction: twoTower.interaction,

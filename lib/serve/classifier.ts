@@ -22,7 +22,12 @@ class Job {
     this.reject = reject
   })
 
-  constructor(readonly ids: ArrayLike<number>) {}
+  /** Tokens of all sequences. */
+  readonly tokens: number
+
+  constructor(readonly sequences: readonly ArrayLike<number>[]) {
+    this.tokens = sequences.reduce((n, ids) => n + ids.length, 0)
+  }
 }
 
 /**
@@ -48,13 +53,13 @@ export class Classifier {
   }
 
   /**
-   * Probabilities of the labels for a prompt, by index. An aborted prompt leaves the queue; one that is running finishes unheard.
+   * Probabilities of the labels for a prompt, by index: one sequence, or the two of a model with two towers. An aborted prompt leaves the queue; one that is running finishes unheard.
    * @throws LanternError ERR_PROMPT for a prompt that is empty or longer than the model's positions, ERR_CLOSED; the signal's reason
    */
-  async classify(ids: ArrayLike<number>, signal?: AbortSignal): Promise<Float64Array> {
-    this.#check(ids)
+  async classify(sequences: readonly ArrayLike<number>[], signal?: AbortSignal): Promise<Float64Array> {
+    for (const ids of sequences) this.#check(ids)
     signal?.throwIfAborted()
-    const job = new Job(ids)
+    const job = new Job(sequences)
     const abort = () => {
       this.#queue.delete(job)
       job.reject(signal?.reason)
@@ -109,7 +114,7 @@ export class Classifier {
     const batch: Job[] = []
     let tokens = 0
     for (const job of this.#queue) {
-      tokens += job.ids.length
+      tokens += job.tokens
       if (batch.length > 0 && tokens > this.#options.maxBatchTokens) break
       batch.push(job)
     }
@@ -119,10 +124,10 @@ export class Classifier {
 
   async #forward(jobs: readonly Job[]): Promise<Float64Array[]> {
     const { device } = this.#model
-    const sequences = jobs.map((job) => job.ids)
+    const sequences = jobs.flatMap((job) => job.sequences)
     using logits = device.persistent(() => device.tidy(() => this.#model.classify(pack(device, sequences))))
     const values = await logits.floats()
-    this.#options.onBatch({ sequences: jobs.length, tokens: sequences.reduce((n, ids) => n + ids.length, 0) })
+    this.#options.onBatch({ sequences: jobs.length, tokens: jobs.reduce((n, { tokens }) => n + tokens, 0) })
     const labels = logits.dim(1)
     return jobs.map((_, i) => softmax(values.subarray(i * labels, (i + 1) * labels)))
   }

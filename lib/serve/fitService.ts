@@ -123,6 +123,7 @@ export class FitService {
   static async open(options: FitServiceOptions): Promise<FitService> {
     const explainer = await load(options, options.explainer, loadDecoder)
     try {
+      ChatTemplate.require(explainer.tokenizer.chatTemplate)
       if (explainer.model.config.numLabels !== undefined)
         throw wrongModel(options.explainer, 'is a classifier', 'name a causal language model as explainer')
       const rater = await load(options, options.classifier, loadModel)
@@ -166,7 +167,8 @@ export class FitService {
    * @throws LanternError ERR_PROMPT when it is too long for the classifier, ERR_CLOSED; the signal's reason
    */
   async rate(prompt: FitPrompt, signal?: AbortSignal): Promise<FitRating> {
-    const p = await this.#classifier.classify(classifierPrompt(this.#rater.tokenizer, prompt), signal)
+    const { model, tokenizer } = this.#rater
+    const p = await this.#classifier.classify(classifierPrompt(tokenizer, model.config, prompt), signal)
     const of = (level: FitLevel) => p[this.#labels.indexOf(level)]!
     const probabilities = { low: of('low'), medium: of('medium'), high: of('high') }
     return { level: LEVELS.reduce((best, l) => (of(l) > of(best) ? l : best)), probabilities }
@@ -230,7 +232,6 @@ async function load<M extends Model>(
   loadAs: (device: Device, path: string, options: LoadOptions) => Promise<M>,
 ): Promise<Loaded<M>> {
   const tokenizer = await Tokenizer.fromFolder(folder)
-  ChatTemplate.require(tokenizer.chatTemplate)
   const model = await loadAs(device, folder, { activations })
   try {
     tokenizer.checkMatches(model.config.vocabSize)

@@ -105,6 +105,24 @@ describe.each(['two-tower-qwen2', 'two-tower-modernbert'])('%s against float64',
       ).toBeLessThan(2e-5)
   })
 
+  it('records nothing of a frozen encoder', async () => {
+    using model = await towers(name, 'concat')
+    model.trainable('head')
+    using tape = new Tape(device)
+    const recorded: string[] = []
+    const record = tape.record.bind(tape)
+    tape.record = (node) => {
+      recorded.push(node.name)
+      record(node)
+    }
+    const { labels } = losses(golden).ce
+    const { loss } = crossEntropy(model.classify(pack(device, pairs)), labels(), { scale: 1 / 4 })
+    tape.backward(loss)
+    expect(recorded).toEqual(['linear', 'linear', 'crossEntropy'])
+    const moved = [...model.parameters].flatMap(([tensor, { grad }]) => (grad ? [tensor] : []))
+    expect(moved).toEqual(['two_tower.dense.weight', 'two_tower.dense.bias', 'two_tower.score.weight'])
+  })
+
   it('takes pairs only', async () => {
     using model = await towers(name, 'dot')
     expect(() => model.classify(pack(device, pairs.slice(1)))).toThrow('there are 7 sequences')

@@ -41,7 +41,7 @@ describe('rate', () => {
     const [prompt] = prompts()
     const tokenizer = await Tokenizer.fromFolder(models.classifier)
     using model = await loadDecoder(device, models.classifier)
-    using logits = device.tidy(() => model.classify(pack(device, [classifierPrompt(tokenizer, prompt!)])))
+    using logits = device.tidy(() => model.classify(pack(device, classifierPrompt(tokenizer, model.config, prompt!))))
     const [high, low, medium] = Array.from(await logits.floats(), Math.exp) as [number, number, number]
     const { level, probabilities } = await withService((service) => service.rate(prompt!))
     const sum = high + low + medium
