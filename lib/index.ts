@@ -245,6 +245,7 @@ export {
   type RougeScores,
   rouge,
 } from './eval/rouge.js'
+export { type SelectiveScores, selectiveScores } from './eval/selective.js'
 
 // Serving: both models behind one object, and an HTTP server over it.
 

@@ -57,6 +57,7 @@ export function headConfig(settings: HeadSettings, config: ModelConfig) {
     numLabels: LEVELS.length,
     id2label: LEVELS,
     twoTower,
+    classifierTemperature: undefined, // of the model it comes from
     ...(inner && { classifierHiddenSize: classifierHidden }),
     ...(pooling && { pooling }),
     ...(bidirectional && { causal: false }),

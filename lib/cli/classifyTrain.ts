@@ -6,6 +6,7 @@ import { LEVELS, levelSample } from '../distill/samples.js'
 import { DatasetError } from '../errors.js'
 import { readDataset } from '../fit/dataset.js'
 import { openFolder } from '../models/folder.js'
+import { type Calibration, calibrate } from './calibrate.js'
 import { headConfig, headLines, headSettings } from './classifierHead.js'
 import { checkSettings, defineCommand } from './command.js'
 import { withDevice } from './device.js'
@@ -36,6 +37,12 @@ const schema = runSettings.extend({
 /** Settings of `lantern classify-train`. */
 export type ClassifyTrainSettings = z.input<typeof schema>
 
+/** How the training of a classifier ended. */
+export interface ClassifyTrainingResult extends TrainingResult {
+  /** Null when it was interrupted, or there is nothing to calibrate on. */
+  calibration: Calibration | null
+}
+
 /** `lantern classify-train`: the classifier that rates a fit. */
 export function classifyTrainCommand(program: Command): void {
   defineCommand(program, {
@@ -49,10 +56,13 @@ export function classifyTrainCommand(program: Command): void {
 }
 
 /**
- * Trains a classifier of fit levels from a model of any family, or further from a classifier.
+ * Trains a classifier of fit levels from a model of any family, or further from a classifier, and calibrates it on validation.jsonl.
  * @throws LanternError for settings, data or models that do not fit, and for training that diverges
  */
-export async function classifyTrain(input: ClassifyTrainSettings, context: TrainingContext): Promise<TrainingResult> {
+export async function classifyTrain(
+  input: ClassifyTrainSettings,
+  context: TrainingContext,
+): Promise<ClassifyTrainingResult> {
   const settings = checkSettings('classify-train', schema, input)
   const { frozen, softLabels } = settings
   const { precision, seed } = settings.training
@@ -72,7 +82,7 @@ export async function classifyTrain(input: ClassifyTrainSettings, context: Train
     const { model, tokenizer } = opened
     const { config } = model
     for (const line of headLines(config, settings)) context.print(line)
-    return await runInFolder(
+    const result = await runInFolder(
       device,
       {
         command: 'classify-train',
@@ -84,6 +94,8 @@ export async function classifyTrain(input: ClassifyTrainSettings, context: Train
       },
       context,
     )
+    const done = result.end !== 'interrupted'
+    return { ...result, calibration: done ? await calibrate(device, result.model, settings, context) : null }
   })
 }
 

@@ -3,9 +3,11 @@ import { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
 import { explanationPrompt, explanationSample, LEVELS } from '../distill/samples.js'
 import { ArgumentError } from '../errors.js'
+import { argmax, expectedCalibrationError, softmax } from '../eval/calibration.js'
 import { type ClassificationScores, classificationScores } from '../eval/classification.js'
 import { NllAccumulator } from '../eval/nll.js'
 import { type CorpusRougeScore, corpusRouge, type RougeKind } from '../eval/rouge.js'
+import { selectiveScores } from '../eval/selective.js'
 import { writeFileAtomic } from '../files.js'
 import { type PairSample, readDataset } from '../fit/dataset.js'
 import { type ExplanationScore, scoreExplanation } from '../fit/explain.js'
@@ -20,7 +22,7 @@ import { interruptible } from './interrupt.js'
 import { levelLogits } from './levelLogits.js'
 import { openModel } from './models.js'
 import { classificationLines, explainerLines } from './scores.js'
-import { file, folder } from './settings.js'
+import { abstainSetting, file, folder } from './settings.js'
 
 const schema = z.object({
   model: folder('explainer to score').optional(),
@@ -30,6 +32,7 @@ const schema = z.object({
   maxTokens: z.int().min(1).default(320).describe('most tokens of an explanation'),
   batchSize: z.int().min(1).default(32).describe('explanations generated together'),
   microBatchTokens: z.int().min(1).default(8192).describe('tokens computed at once for the loss'),
+  abstain: abstainSetting,
   seed: z.int().default(0).describe('seed of the bootstrap intervals'),
   json: file('write all scores and generated texts there').optional(),
   device: deviceSetting,
@@ -57,10 +60,20 @@ export interface ExplainerScores {
   generated: { id: string; reference: string; text: string }[]
 }
 
+/** Scores of a classifier, whose confusion counts the most likely levels, abstained or not. */
+export interface ClassifierScores extends ClassificationScores {
+  /** What the logits are divided by, as the model's folder says. */
+  temperature: number
+  /** Expected calibration error with that temperature, and without. */
+  ece: { calibrated: number; raw: number }
+  /** Of the pairs whose largest probability reaches the threshold: their share, and the accuracy on them (null: there are none). */
+  kept: { threshold: number; coverage: number; accuracy: number | null }
+}
+
 /** Scores of what was asked for. */
 export interface EvalResult {
   explainer?: ExplainerScores
-  classifier?: ClassificationScores
+  classifier?: ClassifierScores
 }
 
 /** `lantern eval`: scores on held-out pairs. */
@@ -104,13 +117,7 @@ export async function evaluate(input: EvalSettings, context: CommandContext): Pr
       for (const line of explainerLines(result.explainer)) context.print(line)
     }
     if (settings.classifier) {
-      result.classifier = await scoreClassifier(
-        device,
-        settings.classifier,
-        pairs,
-        settings.microBatchTokens,
-        context.signal,
-      )
+      result.classifier = await scoreClassifier(device, settings.classifier, pairs, settings, context.signal)
       for (const line of classificationLines(result.classifier, LEVELS)) context.print(line)
     }
     if (settings.json) await writeFileAtomic(settings.json, `${JSON.stringify({ settings, ...result }, null, 2)}\n`)
@@ -209,19 +216,22 @@ async function scoreClassifier(
   device: Device,
   path: string,
   pairs: readonly PairSample[],
-  microBatchTokens: number,
+  { microBatchTokens, abstain }: Pick<z.output<typeof schema>, 'microBatchTokens' | 'abstain'>,
   signal?: AbortSignal,
-): Promise<ClassificationScores> {
+): Promise<ClassifierScores> {
   using opened = await openModel(device, path, 'classify')
-  const predicted: number[] = []
-  for await (const logits of levelLogits(opened, pairs, { path, microBatchTokens, signal }))
-    predicted.push(argmax(logits))
+  const { classifierTemperature: temperature = 1 } = opened.model.config
+  const logits = await levelLogits(opened, pairs, { path, microBatchTokens, signal })
   const labels = pairs.map(({ level }) => LEVELS.indexOf(level))
-  return classificationScores(labels, predicted, LEVELS.length)
-}
-
-function argmax(values: ArrayLike<number>): number {
-  let best = 0
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i
-  return best
+  const probabilities = logits.map((row) => softmax(row, temperature))
+  const raw = logits.map((row) => softmax(row))
+  return {
+    ...classificationScores(labels, logits.map(argmax), LEVELS.length),
+    temperature,
+    ece: {
+      calibrated: expectedCalibrationError(probabilities, labels),
+      raw: expectedCalibrationError(raw, labels),
+    },
+    kept: { threshold: abstain, ...selectiveScores(probabilities, labels, abstain) },
+  }
 }

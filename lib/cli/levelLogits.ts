@@ -12,26 +12,32 @@ interface LevelLogitsOptions {
   path: string
   /** Tokens computed at once. */
   microBatchTokens: number
+  /** Tokens that longer texts are cut to; default: they are left as they are. */
+  maxLength?: number
   signal?: AbortSignal
 }
 
 /**
- * What a classifier makes of pairs: their logits in the order of LEVELS, pair by pair.
+ * What a classifier makes of pairs: the logits of each, in the order of LEVELS.
  * @throws ArgumentError when its labels are not those of a fit; the signal's reason when it aborts
  */
-export async function* levelLogits(
+export async function levelLogits(
   { model, tokenizer }: Opened<Model>,
   pairs: readonly Pick<PairSample, 'prompt'>[],
-  { path, microBatchTokens, signal }: LevelLogitsOptions,
-): AsyncGenerator<Float32Array> {
+  { path, microBatchTokens, maxLength = Number.POSITIVE_INFINITY, signal }: LevelLogitsOptions,
+): Promise<Float32Array[]> {
   const order = logitsOf(path, model)
-  const samples = pairs.map(({ prompt }) => joined(classifierPrompt(tokenizer, model.config, prompt)))
+  const samples = pairs.map(({ prompt }) =>
+    joined(classifierPrompt(tokenizer, model.config, prompt).map((ids) => ids.subarray(0, maxLength))),
+  )
+  const rows: Float32Array[] = []
   for (const micro of microBatches(samples, microBatchTokens)) {
     signal?.throwIfAborted()
     const logits = await forward(model, micro)
     for (let row = 0; row < micro.length; row++)
-      yield Float32Array.from(order, (column) => logits[row * order.length + column]!)
+      rows.push(Float32Array.from(order, (column) => logits[row * order.length + column]!))
   }
+  return rows
 }
 
 async function forward(model: Model, micro: readonly Sample[]): Promise<Float32Array> {

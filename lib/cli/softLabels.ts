@@ -54,11 +54,11 @@ export async function softLabels(input: SoftLabelsSettings, context: CommandCont
     for (const name of files) {
       const pairs: PairSample[] = []
       for await (const pair of readDataset(join(data, name))) pairs.push(pair)
-      const labelled: PairSample[] = []
-      for await (const logits of levelLogits(teacher, pairs, { path, microBatchTokens, signal: context.signal })) {
-        const [low, medium, high] = softmax(logits, temperature) as unknown as [number, number, number]
-        labelled.push({ ...pairs[labelled.length]!, probabilities: { low, medium, high } })
-      }
+      const logits = await levelLogits(teacher, pairs, { path, microBatchTokens, signal: context.signal })
+      const labelled = pairs.map((pair, i): PairSample => {
+        const [low, medium, high] = softmax(logits[i]!, temperature) as unknown as [number, number, number]
+        return { ...pair, probabilities: { low, medium, high } }
+      })
       await writeDataset(join(out, name), labelled)
       context.print(`${join(out, name)}: ${labelled.length} pairs, each with probabilities of ${LEVELS.join(', ')}`)
     }

@@ -1,11 +1,11 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { type ClassifyTrainSettings, classifyTrain } from '../../lib/cli/classifyTrain.js'
 import { makeData } from '../../lib/cli/data.js'
 import { evaluate } from '../../lib/cli/eval.js'
 import { softLabels } from '../../lib/cli/softLabels.js'
-import { readDataset } from '../../lib/fit/dataset.js'
+import { readDataset, writeDataset } from '../../lib/fit/dataset.js'
 import { buildModel, parseModelConfig, readModelConfig } from '../../lib/models/families.js'
 import { openFolder, saveFolder } from '../../lib/models/folder.js'
 import { randomWeights } from '../../lib/models/initialise.js'
@@ -63,6 +63,8 @@ beforeAll(async () => {
   await writeTinyTokenizer(at('tokenizer'))
   await writeTinyModel(device, at('base'), { tokenizerFrom: at('tokenizer') })
   await makeData({ out: at('data'), pairs: 18, seed: 5, validation: 0.2, test: 0.2 }, () => {})
+  await mkdir(at('train-only'))
+  await copyFile(at('data', 'train.jsonl'), at('train-only', 'train.jsonl'))
 })
 
 describe('structures', () => {
@@ -132,21 +134,71 @@ describe('class weights', () => {
   })
 })
 
+describe('calibration', () => {
+  it('fits a temperature to validation.jsonl, stores it and tells', async () => {
+    const settings = { model: at('base'), data: at('data'), out: at('calibrated'), training: { ...training, steps: 6 } }
+    lines.length = 0
+    const { model, calibration } = await classifyTrain(settings, context)
+    const { temperature, ece } = calibration!
+    const path = join(model, 'config.json')
+    expect((await readModelConfig(path)).classifierTemperature).toBe(temperature)
+    expect(lines.join('\n')).toContain(
+      `calibration: ECE ${ece.calibrated.toFixed(4)} at temperature ${temperature.toFixed(3)} (${ece.raw.toFixed(4)} without)`,
+    )
+    const held = { classifier: model, data: at('data', 'validation.jsonl') }
+    const scores = (await evaluate(held, context)).classifier!
+    expect(scores.temperature).toBe(temperature)
+    expect(scores.ece.calibrated).toBeCloseTo(ece.calibrated, 6)
+    expect(scores.ece.raw).toBeCloseTo(ece.raw, 6)
+    expect(scores.kept).toEqual({ threshold: 0, coverage: 1, accuracy: scores.accuracy })
+    const none = await evaluate({ ...held, abstain: 1, json: at('abstain.json') }, context)
+    expect(none.classifier!.kept).toEqual({ threshold: 1, coverage: 0, accuracy: null })
+    expect(JSON.parse(await readFile(at('abstain.json'), 'utf8')).classifier).toMatchObject({
+      temperature,
+      ece: scores.ece,
+    })
+    expect(lines.join('\n')).toMatch(/kept +0\.0 % +at 1 or above, accuracy none/)
+  })
+
+  it('is said to be left out where there is nothing to calibrate on', async () => {
+    const { config, printed } = await trained('uncalibrated', { data: at('train-only') })
+    expect(config.classifierTemperature).toBeUndefined()
+    expect(printed).toContain('calibration: none')
+  })
+})
+
 describe('soft labels', () => {
-  it('a student learns what its teacher thinks', async () => {
-    const teacher = await trained('teacher', { training: { ...training, steps: 6, learningRate: 1e-2 } })
+  const losses = async (name: string): Promise<number[]> => {
+    const metrics = (await readFile(at(name, 'metrics.jsonl'), 'utf8')).trim().split('\n')
+    return metrics.map((line) => JSON.parse(line)).flatMap(({ loss }) => loss ?? [])
+  }
+
+  it('are what the teacher thinks of every pair: it is nowhere off them itself', async () => {
+    const teacher = await trained('teacher', {
+      data: at('train-only'), // not calibrated: its labels are then what its logits say
+      training: { ...training, steps: 6, learningRate: 1e-2 },
+    })
     await softLabels({ classifier: teacher.model, data: at('data'), out: at('soft') }, context)
     for await (const { probabilities } of readDataset(at('soft', 'train.jsonl')))
       expect(probabilities!.low + probabilities!.medium + probabilities!.high).toBeCloseTo(1, 9)
-    const settings = { data: at('soft'), softLabels: true, training: { ...training, steps: 8, learningRate: 1e-2 } }
+    const settings = { data: at('soft'), softLabels: true, training: { ...training, precision: 'float32' } } as const
+    await trained('same', { ...settings, model: teacher.model })
+    expect((await losses('same'))[0]).toBeLessThan(1e-6)
+    await trained('base-on-soft', settings)
+    expect((await losses('base-on-soft'))[0]).toBeGreaterThan(1e-5)
+  })
+
+  it('are learnt in place of the levels', async () => {
+    const pairs = []
+    for await (const pair of readDataset(at('data', 'train.jsonl')))
+      pairs.push({ ...pair, probabilities: { low: 0.8, medium: 0.15, high: 0.05 } })
+    await writeDataset(at('sure', 'train.jsonl'), pairs)
+    const settings = { data: at('sure'), softLabels: true, training: { ...training, steps: 12, learningRate: 1e-2 } }
     await trained('student', { ...settings, structure: 'twoTower' })
-    const metrics = (await readFile(at('student', 'metrics.jsonl'), 'utf8')).trim().split('\n')
-    const losses = metrics.map((line) => JSON.parse(line)).flatMap(({ loss }) => loss ?? [])
-    expect(losses.at(-1)).toBeLessThan(losses[0])
-    // The teacher itself is nowhere off its own labels.
-    await trained('same', { ...settings, model: teacher.model, training: { ...training, learningRate: 1e-9 } })
-    const [start] = (await readFile(at('same', 'metrics.jsonl'), 'utf8')).split('\n')
-    expect(JSON.parse(start!).loss).toBeLessThan(1e-3)
+    const [first, last] = [(await losses('student'))[0]!, (await losses('student')).at(-1)!]
+    const fromUniform = Math.log(3) + 0.8 * Math.log(0.8) + 0.15 * Math.log(0.15) + 0.05 * Math.log(0.05)
+    expect(first).toBeCloseTo(fromUniform, 1)
+    expect(last).toBeLessThan(first / 4)
   })
 })
 
