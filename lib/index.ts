@@ -112,7 +112,7 @@ export { swiglu, swigluPacked } from './ops/swiglu.js'
 
 // Models: Hugging Face folders in and out, weights mapped.
 
-export { eosTokenIds, type ModelConfig } from './models/config.js'
+export { eosTokenIds, type ModelConfig, type Pooling, type TwoTowerHead } from './models/config.js'
 export { Decoder } from './models/decoder.js'
 export type { DecoderConfig, LongRope } from './models/decoderConfig.js'
 export { configToJson, parameterCount, parseModelConfig, readModelConfig, tensorShapes } from './models/families.js'
@@ -134,6 +134,7 @@ export {
   writeSafetensors,
 } from './models/safetensors.js'
 export type { StoredDType, TensorInfo } from './models/safetensorsHeader.js'
+export { TwoTower } from './models/twoTower.js'
 
 // Text: tokenizers and chat templates of Hugging Face folders.
 
@@ -167,9 +168,11 @@ export {
   BatchPlan,
   type Fitted,
   fitSamples,
+  joined,
   type LongSamplePolicy,
   microBatches,
   type Sample,
+  sequencesOf,
   weightOf,
 } from './train/batches.js'
 export { type AdamWOptions, Optimiser } from './train/optimiser.js'
@@ -215,7 +218,7 @@ export { type GeneratedPair, type GenerateOptions as GeneratePairsOptions, gener
 export { type JobPost, parseJob } from './fit/job.js'
 export type { LanguageLevel, LanguageSkill } from './fit/language.js'
 export { type Education, type Experience, type Profile, parseProfile } from './fit/profile.js'
-export { type FitPrompt, fitPrompt } from './fit/prompt.js'
+export { type FitPrompt, fitPrompt, splitPrompt } from './fit/prompt.js'
 export type { Requirement, RequirementType } from './fit/requirement.js'
 export {
   type Assessment,
@@ -236,7 +239,14 @@ export {
   forwardFlops,
   languageModelling,
 } from './distill/objectives.js'
-export { classifierPrompt, explanationPrompt, explanationSample, LEVELS, levelSample } from './distill/samples.js'
+export {
+  classifierPrompt,
+  explanationPrompt,
+  explanationSample,
+  LEVELS,
+  type LevelSampleOptions,
+  levelSample,
+} from './distill/samples.js'
 
 // Planning: memory and time of a training step, from the configs alone.
 
@@ -254,6 +264,7 @@ export { type TimeBound, type TimePart, timeBound } from './plan/time.js'
 // Evaluation: the metrics of the field as their reference implementations compute them, and the report.
 
 export { type BootstrapOptions, bootstrapMean, type MeanInterval } from './eval/bootstrap.js'
+export { expectedCalibrationError, fitTemperature, softmax } from './eval/calibration.js'
 export { type ClassificationScores, type ClassScore, classificationScores } from './eval/classification.js'
 export { NllAccumulator } from './eval/nll.js'
 export {
@@ -277,6 +288,7 @@ export {
   type RougeScores,
   rouge,
 } from './eval/rouge.js'
+export { type SelectiveScores, selectiveScores } from './eval/selective.js'
 
 // Serving: both models behind one object, and an HTTP server over it.
 

@@ -161,6 +161,10 @@ function placeholder(schema: z.ZodType): string {
 /** The text of a flag as the value that a file would hold. */
 function parseFlag(schema: z.ZodType, text: string): unknown {
   if (schema instanceof z.ZodNumber) return text.trim() === '' || Number.isNaN(Number(text)) ? text : Number(text)
+  if (schema instanceof z.ZodUnion) {
+    const values = (schema.options as z.ZodType[]).map((option) => parseFlag(option, text))
+    return values.find((value) => schema.safeParse(value).success) ?? text
+  }
   if (schema instanceof z.ZodTuple)
     return text.split(',').map((part) => parseFlag(schema.def.items[0] as z.ZodType, part))
   return text

@@ -1,27 +1,28 @@
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
-import { classifierPrompt, explanationPrompt, explanationSample, LEVELS } from '../distill/samples.js'
+import { explanationPrompt, explanationSample, LEVELS } from '../distill/samples.js'
 import { ArgumentError } from '../errors.js'
+import { argmax, expectedCalibrationError, softmax } from '../eval/calibration.js'
 import { type ClassificationScores, classificationScores } from '../eval/classification.js'
 import { NllAccumulator } from '../eval/nll.js'
 import { type CorpusRougeScore, corpusRouge, type RougeKind } from '../eval/rouge.js'
+import { selectiveScores } from '../eval/selective.js'
 import { writeFileAtomic } from '../files.js'
 import { type PairSample, readDataset } from '../fit/dataset.js'
 import { type ExplanationScore, scoreExplanation } from '../fit/explain.js'
 import { Engine } from '../generate/engine.js'
 import type { Decoder } from '../models/decoder.js'
-import type { Model } from '../models/model.js'
-import { pack } from '../models/packed.js'
 import type { Device } from '../tensor/device.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { fitSamples, microBatches, type Sample, weightOf } from '../train/batches.js'
 import { checkSettings, defineCommand } from './command.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
+import { levelLogits } from './levelLogits.js'
 import { openModel } from './models.js'
 import { classificationLines, explainerLines } from './scores.js'
-import { file, folder } from './settings.js'
+import { abstainSetting, file, folder } from './settings.js'
 
 const schema = z.object({
   model: folder('explainer to score').optional(),
@@ -31,6 +32,7 @@ const schema = z.object({
   maxTokens: z.int().min(1).default(320).describe('most tokens of an explanation'),
   batchSize: z.int().min(1).default(32).describe('explanations generated together'),
   microBatchTokens: z.int().min(1).default(8192).describe('tokens computed at once for the loss'),
+  abstain: abstainSetting,
   seed: z.int().default(0).describe('seed of the bootstrap intervals'),
   json: file('write all scores and generated texts there').optional(),
   device: deviceSetting,
@@ -58,10 +60,20 @@ export interface ExplainerScores {
   generated: { id: string; reference: string; text: string }[]
 }
 
+/** Scores of a classifier, whose confusion counts the most likely levels, abstained or not. */
+export interface ClassifierScores extends ClassificationScores {
+  /** What the logits are divided by, as the model's folder says. */
+  temperature: number
+  /** Expected calibration error with that temperature, and without. */
+  ece: { calibrated: number; raw: number }
+  /** Of the pairs whose largest probability reaches the threshold: their share, and the accuracy on them (null: there are none). */
+  kept: { threshold: number; coverage: number; accuracy: number | null }
+}
+
 /** Scores of what was asked for. */
 export interface EvalResult {
   explainer?: ExplainerScores
-  classifier?: ClassificationScores
+  classifier?: ClassifierScores
 }
 
 /** `lantern eval`: scores on held-out pairs. */
@@ -105,13 +117,7 @@ export async function evaluate(input: EvalSettings, context: CommandContext): Pr
       for (const line of explainerLines(result.explainer)) context.print(line)
     }
     if (settings.classifier) {
-      result.classifier = await scoreClassifier(
-        device,
-        settings.classifier,
-        pairs,
-        settings.microBatchTokens,
-        context.signal,
-      )
+      result.classifier = await scoreClassifier(device, settings.classifier, pairs, settings, context.signal)
       for (const line of classificationLines(result.classifier, LEVELS)) context.print(line)
     }
     if (settings.json) await writeFileAtomic(settings.json, `${JSON.stringify({ settings, ...result }, null, 2)}\n`)
@@ -210,45 +216,22 @@ async function scoreClassifier(
   device: Device,
   path: string,
   pairs: readonly PairSample[],
-  microBatchTokens: number,
+  { microBatchTokens, abstain }: Pick<z.output<typeof schema>, 'microBatchTokens' | 'abstain'>,
   signal?: AbortSignal,
-): Promise<ClassificationScores> {
+): Promise<ClassifierScores> {
   using opened = await openModel(device, path, 'classify')
-  const { model, tokenizer } = opened
-  const levels = levelsOf(path, model)
-  const prompts = pairs.map(({ prompt }) => {
-    const ids = classifierPrompt(tokenizer, prompt)
-    return { ids, labels: new Int32Array(0) }
-  })
-  const predicted: number[] = []
-  for (const micro of microBatches(prompts, microBatchTokens)) {
-    signal?.throwIfAborted()
-    using _scope = device.scope()
-    const batch = pack(
-      device,
-      micro.map(({ ids }) => ids),
-    )
-    const logits = await model.classify(batch).floats()
-    for (let row = 0; row < micro.length; row++)
-      predicted.push(levels[argmax(logits.subarray(row * levels.length, (row + 1) * levels.length))]!)
-  }
+  const { classifierTemperature: temperature = 1 } = opened.model.config
+  const logits = await levelLogits(opened, pairs, { path, microBatchTokens, signal })
   const labels = pairs.map(({ level }) => LEVELS.indexOf(level))
-  return classificationScores(labels, predicted, LEVELS.length)
-}
-
-/** The index in LEVELS of every logit. */
-function levelsOf(path: string, { config }: Model): number[] {
-  const names = config.id2label ?? []
-  const known: readonly string[] = LEVELS
-  const levels = names.map((name) => known.indexOf(name.toLowerCase()))
-  if (levels.length === LEVELS.length && !levels.includes(-1)) return levels
-  throw new ArgumentError(
-    `eval: ${path} has the labels ${names.join(', ')}, a fit is ${LEVELS.join(', ')}; give a model that lantern classify-train made`,
-  )
-}
-
-function argmax(values: ArrayLike<number>): number {
-  let best = 0
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i
-  return best
+  const probabilities = logits.map((row) => softmax(row, temperature))
+  const raw = logits.map((row) => softmax(row))
+  return {
+    ...classificationScores(labels, logits.map(argmax), LEVELS.length),
+    temperature,
+    ece: {
+      calibrated: expectedCalibrationError(probabilities, labels),
+      raw: expectedCalibrationError(raw, labels),
+    },
+    kept: { threshold: abstain, ...selectiveScores(probabilities, labels, abstain) },
+  }
 }

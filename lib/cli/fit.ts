@@ -8,7 +8,7 @@ import { type FitResult, FitService } from '../serve/fitService.js'
 import { checkSettings, defineCommand } from './command.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
-import { file, folder } from './settings.js'
+import { abstainSetting, file, folder } from './settings.js'
 
 const schema = z.object({
   job: file('job post: JobPosting JSON-LD, our own JSON, HTML or text; - is the standard input'),
@@ -16,6 +16,7 @@ const schema = z.object({
   classifier: folder('model that rates'),
   explainer: folder('model that explains'),
   maxTokens: z.int().min(1).default(320).describe('most tokens of the explanation'),
+  abstain: abstainSetting,
   device: deviceSetting,
 })
 
@@ -49,17 +50,18 @@ export function fitCommand(program: Command): void {
  */
 export async function rateAndExplain(input: FitSettings, context: CommandContext): Promise<ExplainedFit> {
   const settings = checkSettings('fit', schema, input)
-  const { job, profile, classifier, explainer, maxTokens } = settings
+  const { job, profile, classifier, explainer, maxTokens, abstain } = settings
   if (job === '-' && profile === '-')
     throw new ArgumentError('fit: job and profile cannot both be the standard input; give a file for one of them')
   const [jobText, profileText] = [await readInput('job post', job), await readInput('profile', profile)]
   const { print, signal } = context
   return withDevice(settings, context, async (device) => {
-    const service = await FitService.open({ device, classifier, explainer })
+    const service = await FitService.open({ device, classifier, explainer, abstain })
     try {
       const rated = await service.fit(jobText, profileText)
       const shares = LEVELS.map((level) => `${level} ${(100 * rated.probabilities[level]).toFixed(1)} %`)
-      print(`Rated ${rated.level} (${shares.join(', ')})\n\n`)
+      const verdict = rated.level === 'abstain' ? 'Abstained' : `Rated ${rated.level}`
+      print(`${verdict} (${shares.join(', ')})\n\n`)
       const result: ExplainedFit = { ...rated, explanation: '', interrupted: false }
       try {
         for await (const piece of service.explain(rated.prompt, { maxTokens, signal })) {

@@ -12,6 +12,7 @@ import { planCommand } from './plan.js'
 import { pretrainCommand } from './pretrain.js'
 import { pullCommand } from './pull.js'
 import { serveCommand } from './serve.js'
+import { softLabelsCommand } from './softLabels.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
 
@@ -36,6 +37,7 @@ pretrainCommand(program)
 trainCommand(program)
 distillCommand(program)
 classifyTrainCommand(program)
+softLabelsCommand(program)
 evalCommand(program)
 fitCommand(program)
 generateCommand(program)

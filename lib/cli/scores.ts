@@ -1,6 +1,5 @@
-import type { ClassificationScores } from '../eval/classification.js'
 import { ROUGE_KINDS } from '../eval/rouge.js'
-import type { ExplainerScores } from './eval.js'
+import type { ClassifierScores, ExplainerScores } from './eval.js'
 
 const NAMES = { rouge1: 'ROUGE-1', rouge2: 'ROUGE-2', rougeL: 'ROUGE-L', rougeLsum: 'ROUGE-Lsum' } as const
 
@@ -26,13 +25,27 @@ export function explainerLines(scores: ExplainerScores): string[] {
   ]
 }
 
+/** Expected calibration error with and without a temperature. */
+export const eceText = (temperature: number, { raw, calibrated }: { raw: number; calibrated: number }): string =>
+  `ECE ${calibrated.toFixed(4)} at temperature ${temperature.toFixed(3)} (${raw.toFixed(4)} without)`
+
 /** The scores of a classifier as aligned lines, the confusion matrix last. */
-export function classificationLines(scores: ClassificationScores, classes: readonly string[]): string[] {
-  const { samples, accuracy, weightedF1, confusion } = scores
+export function classificationLines(scores: ClassifierScores, classes: readonly string[]): string[] {
+  const { samples, accuracy, weightedF1, confusion, temperature, ece, kept } = scores
+  const { threshold, coverage } = kept
   return [
     row('ratings', String(samples)),
     row('accuracy', percent(accuracy)),
     row('weighted F1', percent(weightedF1)),
+    row('calibration', eceText(temperature, ece)),
+    ...(threshold > 0
+      ? [
+          row(
+            'kept',
+            `${percent(coverage)}   at ${threshold} or above, accuracy ${kept.accuracy === null ? 'none' : percent(kept.accuracy)}`,
+          ),
+        ]
+      : []),
     row('rated as', classes.map((name) => name.padStart(8)).join('')),
     ...confusion.map((counts, i) => row(`  truly ${classes[i]}`, counts.map((n) => String(n).padStart(8)).join(''))),
   ]

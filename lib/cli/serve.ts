@@ -7,7 +7,7 @@ import { createServer } from '../serve/server.js'
 import { checkSettings, defineCommand } from './command.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
-import { folder } from './settings.js'
+import { abstainSetting, folder } from './settings.js'
 
 const schema = z.object({
   classifier: folder('model that rates'),
@@ -15,6 +15,7 @@ const schema = z.object({
   host: z.string().min(1).default('127.0.0.1').describe('address to listen at; 0.0.0.0 is reached from other machines'),
   port: z.int().min(0).max(65535).default(8080).describe('port to listen at, 0: any free one'),
   maxTokens: z.int().min(1).default(256).describe('most tokens of an explanation'),
+  abstain: abstainSetting,
   maxQueue: z.int().min(1).default(64).describe('requests taken at once; more are told to try again later'),
   maxSequences: z.int().min(1).default(32).describe('explanations written together'),
   cacheTokens: z.int().min(16).default(32768).describe('tokens that the KV cache holds'),
@@ -44,9 +45,9 @@ export function serveCommand(program: Command): void {
  */
 export async function serve(input: ServeSettings, context: CommandContext): Promise<void> {
   const settings = checkSettings('serve', schema, input)
-  const { classifier, explainer, host, port, maxTokens, maxQueue, maxSequences, cacheTokens } = settings
+  const { classifier, explainer, host, port, maxTokens, maxQueue, maxSequences, cacheTokens, abstain } = settings
   await withDevice(settings, context, async (device) => {
-    const service = await FitService.open({ device, classifier, explainer, maxSequences, cacheTokens })
+    const service = await FitService.open({ device, classifier, explainer, maxSequences, cacheTokens, abstain })
     try {
       const server = createServer(service, { maxTokens, maxQueue })
       const address = await server.listen({ host, port }).catch((cause) => {

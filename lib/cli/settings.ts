@@ -10,6 +10,14 @@ export const folder = (help: string) => z.string().min(1).meta({ description: he
 /** A setting that names a file. */
 export const file = (help: string) => z.string().min(1).meta({ description: help, argument: 'file' })
 
+/** From which confidence on a level is given. */
+export const abstainSetting = z
+  .number()
+  .min(0)
+  .max(1)
+  .default(0)
+  .meta({ description: 'rate a fit "abstain" where the largest probability is below', argument: 'p' })
+
 /** How long, how fast and how to train: the `training` section of all three training commands. */
 export const trainingSettings = z.object({
   epochs: z.number().positive().default(3).describe('passes over the data'),

@@ -59,6 +59,8 @@ interface Run {
   teacher?: ModelConfig
   /** Storage of weights and activations. */
   dtype: FloatDType
+  /** Whether only a classifier's head is trained; default false. */
+  frozen?: boolean
   /** What a resumed run must share besides data and training settings. */
   identity?: unknown
   encode(sample: PairSample): Sample
@@ -112,12 +114,20 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
 }
 
 /** The run as a plan has it. */
-function requestOf({ config, teacher, dtype, settings }: Run, samples: readonly Sample[]): PlanRequest {
+function requestOf({ config, teacher, dtype, frozen, settings }: Run, samples: readonly Sample[]): PlanRequest {
   const { batchSize, microBatchTokens, recompute } = settings.training
   const lengths = samples.map((s) => s.ids.length)
   const largest = largestMicroBatch({ lengths, batchSize, microBatchTokens })
   const batch = Math.max(largest.microBatch, Math.min(batchSize, lengths.length))
-  return { student: config, teacher: teacher ?? null, precision: dtype, recompute, batch, ...largest }
+  return {
+    student: config,
+    teacher: teacher ?? null,
+    precision: dtype,
+    recompute,
+    frozen: frozen ?? false,
+    batch,
+    ...largest,
+  }
 }
 
 async function finish(run: Run, device: Device, result: TrainingResult, print: Print): Promise<void> {

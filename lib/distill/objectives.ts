@@ -5,7 +5,7 @@ import { crossEntropy } from '../ops/crossEntropy.js'
 import { type DistillLoss, distillHead, linearCrossEntropy } from '../ops/distillHead.js'
 import type { Device } from '../tensor/device.js'
 import type { Tensor } from '../tensor/tensor.js'
-import type { Sample } from '../train/batches.js'
+import { type Sample, sequencesOf } from '../train/batches.js'
 import type { LossParts, Objective } from '../train/trainer.js'
 
 /** Supervised fine-tuning: cross entropy of the next token. */
@@ -73,23 +73,36 @@ export function distillation(student: Decoder, teacher: Decoder, options: Distil
   }
 }
 
-/** Sequence classification by softmax cross entropy (LANTERN, equation 6). */
+/**
+ * Sequence classification by softmax cross entropy with the labels (LANTERN, equation 6), or by forward KL from the probabilities of samples
+ * that carry them.
+ * @param options.classWeights what the samples of each class count; the mean is over samples, not over weights
+ */
 export function classification(model: Model, options: { classWeights?: readonly number[] } = {}): Objective {
   const { device } = model
-  const weights = options.classWeights
-    ? device.persistent(() => device.tensor(Float32Array.from(options.classWeights!)))
-    : null
+  const { classWeights } = options
   return {
     parts: ['ce', 'correct', 'valid'],
     loss(samples, scale) {
-      const { batch } = packed(device, samples)
-      const labels = device.tensor(Int32Array.from(samples, (s) => s.label!))
+      const batch = pack(device, samples.flatMap(sequencesOf))
+      const labels = classLabels(model, samples)
+      const weights = classWeights ? device.tensor(Float32Array.from(classWeights)) : null
       const { loss, parts } = crossEntropy(model.classify(batch), labels, { scale, classWeights: weights })
       return { loss, parts }
     },
     total: (sums, valid) => ({ loss: sums.ce! / valid, accuracy: sums.correct! / valid }),
-    flops: (samples) => 3 * forwardFlops(model, samples, false),
+    flops: (samples) => (model.frozen ? 1 : 3) * forwardFlops(model, samples, false),
   }
+}
+
+/** int32 [samples], or probabilities [samples, classes] where a sample has them. */
+function classLabels({ device, config }: Model, samples: readonly Sample[]): Tensor {
+  if (!samples.some((s) => s.probabilities)) return device.tensor(Int32Array.from(samples, (s) => s.label!))
+  const classes = config.numLabels!
+  const rows = samples.flatMap(
+    ({ label, probabilities }) => probabilities ?? Array.from({ length: classes }, (_, c) => Number(c === label)),
+  )
+  return device.tensor(Float32Array.from(rows), [samples.length, classes])
 }
 
 function packed(device: Device, samples: readonly Sample[]): { batch: Packed; labels: Tensor } {
@@ -114,12 +127,11 @@ export function forwardFlops(model: Model, samples: readonly Sample[], head = tr
   const { layers, hiddenSize: h, heads, kvHeads, headDim, intermediateSize: f, vocabSize, causal } = model.config
   const perToken = 2 * layers * (h * headDim * (2 * heads + 2 * kvHeads) + 3 * h * f)
   let flops = 0
-  for (const { ids, labels } of samples) {
-    const scored = head ? labels.reduce((n, y) => n + (y === -100 ? 0 : 1), 0) : 0
-    flops +=
-      ids.length * perToken +
-      layers * heads * headDim * 4 * ids.length ** 2 * (causal ? 0.5 : 1) +
-      scored * 2 * h * vocabSize
+  for (const sample of samples) {
+    const scored = head ? sample.labels.reduce((n, y) => n + (y === -100 ? 0 : 1), 0) : 0
+    flops += scored * 2 * h * vocabSize
+    for (const { length } of sequencesOf(sample))
+      flops += length * perToken + layers * heads * headDim * 4 * length ** 2 * (causal ? 0.5 : 1)
   }
   return flops
 }

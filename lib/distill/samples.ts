@@ -1,9 +1,12 @@
-import type { FitPrompt } from '../fit/prompt.js'
+import { ArgumentError } from '../errors.js'
+import type { PairSample } from '../fit/dataset.js'
+import { type FitPrompt, splitPrompt } from '../fit/prompt.js'
 import type { FitLevel } from '../fit/rubric.js'
+import type { ModelConfig } from '../models/config.js'
 import { encodeChat, encodeChatSample } from '../text/chat.js'
 import type { ChatMessage } from '../text/chatTemplate.js'
 import type { Tokenizer } from '../text/tokenizer.js'
-import type { Sample } from '../train/batches.js'
+import { joined, type Sample } from '../train/batches.js'
 
 /** The classes of a fit classifier, in the order of its logits. */
 export const LEVELS: readonly FitLevel[] = ['low', 'medium', 'high']
@@ -23,10 +26,51 @@ export function explanationSample(tokenizer: Tokenizer, prompt: FitPrompt, expla
   return encodeChatSample(tokenizer, [...messages(prompt), { role: 'assistant', content: explanation }])
 }
 
-/** What a classifier sees: the same prompt as the explainer, pooled at its last token. */
-export const classifierPrompt = explanationPrompt
+/**
+ * What a classifier reads of a prompt: one sequence of token ids, or for two towers two, the job post's and the profile's. A causal model with
+ * a chat template is given the explainer's turn, any other plain text with the tokens that its tokenizer puts around one ([CLS] and [SEP],
+ * say).
+ * @throws InputError for two towers and a prompt that `fitPrompt` did not make
+ */
+export function classifierPrompt(tokenizer: Tokenizer, config: ModelConfig, prompt: FitPrompt): Int32Array[] {
+  const encode = (user: string) =>
+    config.causal && tokenizer.chatTemplate
+      ? explanationPrompt(tokenizer, { ...prompt, user })
+      : plainText(tokenizer, config, `${prompt.system}\n\n${user}`)
+  if (!config.twoTower) return [encode(prompt.user)]
+  const { job, profile } = splitPrompt(prompt)
+  return [encode(job), encode(profile)]
+}
 
-/** A training sample of the classifier. */
-export function levelSample(tokenizer: Tokenizer, prompt: FitPrompt, level: FitLevel): Sample {
-  return { ids: classifierPrompt(tokenizer, prompt), labels: new Int32Array(0), label: LEVELS.indexOf(level) }
+/** Where the last token is pooled it must be the same for all texts: the tokenizer's own, else the end of text, as gte was trained. */
+function plainText(tokenizer: Tokenizer, { pooling = 'last' }: ModelConfig, text: string): Int32Array {
+  const ids = tokenizer.encode(text, { parseSpecialTokens: false })
+  const { eosTokenId } = tokenizer
+  if (pooling !== 'last' || eosTokenId === null || tokenizer.isSpecial(ids.at(-1) ?? -1)) return ids
+  return Int32Array.of(...ids, eosTokenId)
+}
+
+/** What a sample of the classifier is told besides its prompt. */
+export interface LevelSampleOptions {
+  /** Learn the probabilities that the pair carries, in place of its level. */
+  softLabels?: boolean
+}
+
+/**
+ * A training sample of the classifier.
+ * @throws ArgumentError when soft labels are asked for and the pair has none
+ */
+export function levelSample(
+  tokenizer: Tokenizer,
+  config: ModelConfig,
+  pair: Pick<PairSample, 'id' | 'prompt' | 'level' | 'probabilities'>,
+  { softLabels = false }: LevelSampleOptions = {},
+): Sample {
+  const { id, prompt, level, probabilities } = pair
+  if (softLabels && !probabilities)
+    throw new ArgumentError(
+      `softLabels: the pair ${id} has no probabilities; write them with lantern soft-labels, or train on the levels`,
+    )
+  const soft = softLabels && probabilities ? { probabilities: LEVELS.map((l) => probabilities[l]) } : {}
+  return { ...joined(classifierPrompt(tokenizer, config, prompt)), label: LEVELS.indexOf(level), ...soft }
 }

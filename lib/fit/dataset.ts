@@ -12,6 +12,8 @@ import { describeIssues } from './job.js'
 
 const filled = z.string().refine((value) => value.trim() !== '', 'is empty')
 
+const probability = z.number().min(0).max(1)
+
 /** One line of a dataset. */
 export const pairSampleSchema = z.strictObject({
   id: filled,
@@ -21,6 +23,11 @@ export const pairSampleSchema = z.strictObject({
   job: filled,
   profile: filled,
   level: z.enum(['low', 'medium', 'high']),
+  /** What a teacher thinks of the levels: soft labels. */
+  probabilities: z
+    .strictObject({ low: probability, medium: probability, high: probability })
+    .refine(({ low, medium, high }) => Math.abs(low + medium + high - 1) < 1e-3, 'do not add up to 1')
+    .optional(),
   /** The condensed prompt and the explanation: the decoder's input and target. */
   prompt: z.strictObject({ system: filled, user: filled }),
   explanation: filled,

@@ -1,4 +1,5 @@
 /** The condensed prompt of the small models: what the job asks for and what the profile shows, in short forms only. */
+import { InputError } from '../errors.js'
 import { catalogueEntry } from './catalogue.js'
 import { maxRequirements } from './explain.js'
 import { clip, type Facts, profileFacts, type SkillFact } from './facts.js'
@@ -46,6 +47,16 @@ export function fitPrompt(job: JobPost, profile: Profile): FitPrompt {
       ...field('Certificates', facts.certificates.slice(0, 4).map((fact) => fact.phrase)),
     ].join('\n'),
   } // biome-ignore format: one line of the prompt a line
+}
+
+/**
+ * The halves of a prompt, for a model that reads post and profile apart. That of the post is the same whatever the profile.
+ * @throws InputError for a text that `fitPrompt` did not make
+ */
+export function splitPrompt({ user }: FitPrompt): { job: string; profile: string } {
+  const at = user.indexOf('\nProfile: ')
+  if (at < 0) throw new InputError('the prompt has no line that begins with "Profile: "; make it with fitPrompt')
+  return { job: user.slice(0, at), profile: user.slice(at + 1) }
 }
 
 /** Soft skills and sectors stand in the prompt as the quoted line that shows them. */

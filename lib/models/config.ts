@@ -2,6 +2,12 @@ import { z } from 'zod'
 import { ConfigError, type ConfigProblem } from '../errors.js'
 import type { DType } from '../tensor/tensor.js'
 
+/** What a classifier reads of a sequence's states. */
+export type Pooling = 'last' | 'mean' | 'cls'
+
+/** How two towers meet: [u; v] through a hidden layer of `hiddenSize`, or u * v, element by element. */
+export type TwoTowerHead = { interaction: 'concat'; hiddenSize: number } | { interaction: 'dot' }
+
 /** What is said of every model, whichever family it is of and whichever dialect of config.json it came in. */
 export interface ModelConfig {
   modelType: string
@@ -25,6 +31,12 @@ export interface ModelConfig {
   numLabels?: number
   /** Names of the labels, by index. */
   id2label?: readonly string[]
+  /** Set for a classifier of pairs, whose body encodes each text alone (twoTower.ts); the body then has no head of its own. */
+  twoTower?: TwoTowerHead
+  /** What stands for a sequence: the state of its last token, of its first, or the mean. Absent: as the family does. */
+  pooling?: Pooling
+  /** Divides a classifier's logits before they become probabilities; default 1. Fitted to held-out data (lib/eval/calibration.ts). */
+  classifierTemperature?: number
   eosTokenId: number | readonly number[] | null
   bosTokenId: number | null
   padTokenId: number | null
@@ -46,6 +58,13 @@ export const sharedKeys = {
   vocab_size: size(2 ** 24),
   num_labels: size(2 ** 20).nullish(),
   id2label: z.record(z.string(), z.string()).nullish(),
+  two_tower: z
+    .discriminatedUnion('interaction', [
+      z.looseObject({ interaction: z.literal('concat'), hidden_size: size(2 ** 17) }),
+      z.looseObject({ interaction: z.literal('dot') }),
+    ])
+    .nullish(),
+  classifier_temperature: z.number().positive().max(1e3).nullish(),
   eos_token_id: z.union([tokenId, z.array(z.int().min(0)).min(1)]),
   bos_token_id: tokenId,
   pad_token_id: tokenId,
@@ -112,11 +131,17 @@ export function sharedConfig(raw: SharedKeys) {
     intermediateSize: raw.intermediate_size,
     vocabSize: raw.vocab_size,
     ...(labels && { numLabels: labels.length, id2label: labels }),
+    ...(raw.two_tower && { twoTower: twoTowerOf(raw.two_tower) }),
+    ...(labels && raw.classifier_temperature != null && { classifierTemperature: raw.classifier_temperature }),
     eosTokenId: Array.isArray(raw.eos_token_id) ? raw.eos_token_id : idOf(raw.eos_token_id),
     bosTokenId: idOf(raw.bos_token_id),
     padTokenId: idOf(raw.pad_token_id),
     dtype: (raw.dtype ?? raw.torch_dtype) === 'bfloat16' ? ('bfloat16' as const) : ('float32' as const),
   }
+}
+
+function twoTowerOf(head: NonNullable<SharedKeys['two_tower']>): TwoTowerHead {
+  return head.interaction === 'dot' ? { interaction: 'dot' } : { interaction: 'concat', hiddenSize: head.hidden_size }
 }
 
 /** Older files use -1 for "none". */
@@ -126,16 +151,18 @@ const idOf = (id: number | null | undefined): number | null => (id == null || id
 function labelsOf(raw: SharedKeys): string[] | undefined {
   const named = raw.id2label ? Object.keys(raw.id2label).length : undefined
   const count = named ?? raw.num_labels ?? undefined
-  const classifier = raw.architectures?.length
-    ? raw.architectures.some((a) => a.endsWith('ForSequenceClassification'))
-    : count !== undefined
+  const classifier = raw.two_tower
+    ? true
+    : raw.architectures?.length
+      ? raw.architectures.some((a) => a.endsWith('ForSequenceClassification'))
+      : count !== undefined
   if (!classifier) return undefined
   return Array.from({ length: count ?? 2 }, (_, i) => raw.id2label?.[i] ?? `LABEL_${i}`)
 }
 
 /** The keys of every family, as a config.json has them. */
 export function sharedJson(config: ModelConfig): Record<string, unknown> {
-  const { numLabels } = config
+  const { numLabels, twoTower, classifierTemperature } = config
   const labels =
     numLabels === undefined
       ? undefined
@@ -154,9 +181,23 @@ export function sharedJson(config: ModelConfig): Record<string, unknown> {
       id2label: Object.fromEntries(labels.map((label, i) => [i, label])),
       label2id: Object.fromEntries(labels.map((label, i) => [label, i])),
     }),
+    ...(classifierTemperature !== undefined && { classifier_temperature: classifierTemperature }),
+    ...(twoTower && {
+      two_tower: {
+        interaction: twoTower.interaction,
+        ...(twoTower.interaction === 'concat' && { hidden_size: twoTower.hiddenSize }),
+      },
+    }),
     dtype: config.dtype,
     torch_dtype: config.dtype,
   }
+}
+
+/** How the class names in `architectures` end. What holds two towers is a body to everybody else. */
+export function taskSuffix(config: ModelConfig & { bare?: boolean }, languageModel: string): string {
+  if (config.twoTower) return 'Model'
+  if (config.numLabels !== undefined) return 'ForSequenceClassification'
+  return config.bare ? 'Model' : languageModel
 }
 
 export function configError(file: string, problems: ConfigProblem[], cause?: unknown): ConfigError {

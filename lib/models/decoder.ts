@@ -3,7 +3,7 @@ import { attention } from '../ops/attention.js'
 import { columns } from '../ops/elementwise.js'
 import { embedding } from '../ops/embedding.js'
 import { linear } from '../ops/linear.js'
-import { lastToken } from '../ops/pooling.js'
+import { lastToken, meanPooling } from '../ops/pooling.js'
 import { addRmsNorm, headRmsNorm, rmsNorm } from '../ops/rmsNorm.js'
 import { rope } from '../ops/rope.js'
 import { swiglu, swigluPacked } from '../ops/swiglu.js'
@@ -18,7 +18,7 @@ import { type Residual, runLayers } from './residual.js'
 
 /**
  * The decoder that Qwen2, Qwen3, Phi-3 and gte-Qwen2 are: pre-norm layers with RMSNorm, grouped-query attention, rotate-half RoPE and SwiGLU;
- * tied or untied head; optionally a sequence classifier on the last token. What sets the families apart are flags of the config.
+ * tied or untied head; optionally a sequence classifier on one pooled vector. What sets the families apart are flags of the config.
  */
 export class Decoder extends Model<DecoderConfig> {
   readonly #weights: DecoderWeights<Tensor>
@@ -125,9 +125,9 @@ export class Decoder extends Model<DecoderConfig> {
     return linear(hidden, this.headWeight)
   }
 
-  /** The last token of each sequence, which in a causal model has seen all of it. */
+  /** The last token of each sequence, which in a causal model has seen all of it; or the mean, where `pooling` of the config says so. */
   override pool(hidden: Tensor, batch: Packed): Tensor {
-    return lastToken(hidden, batch.cuSeqlens)
+    return (this.config.pooling === 'mean' ? meanPooling : lastToken)(hidden, batch.cuSeqlens)
   }
 
   override classify(batch: Packed): Tensor {
@@ -137,7 +137,7 @@ export class Decoder extends Model<DecoderConfig> {
         'classify: the model has no classification head; load it with a config that has numLabels',
       )
     const { dense, score } = classifier
-    const pooled = this.pool(this.forward(batch), batch)
+    const pooled = this.encode(batch)
     const features = dense ? linear(pooled, dense.weight, { bias: dense.bias, activation: 'gelu' }) : pooled
     return linear(features, score, { dtype: 'float32' })
   }

@@ -1,9 +1,20 @@
 import { z } from 'zod'
-import { type Complain, type ModelConfig, parseKeys, sharedConfig, sharedJson, sharedKeys, size } from './config.js'
+import {
+  type Complain,
+  type ModelConfig,
+  parseKeys,
+  sharedConfig,
+  sharedJson,
+  sharedKeys,
+  size,
+  taskSuffix,
+} from './config.js'
 
 /** Shape and constants of a decoder: one forward pass (decoder.ts), and what sets a family apart from another as flags. */
 export interface DecoderConfig extends ModelConfig {
   modelType: 'qwen2' | 'qwen3' | 'phi3'
+  /** Default last. */
+  pooling?: 'last' | 'mean'
   ropeTheta: number
   /** Frequencies of a stretched context (longrope); absent: plain. */
   ropeScaling?: LongRope
@@ -87,6 +98,7 @@ const schema = z.looseObject({
   layer_types: z.array(z.enum(['full_attention', 'sliding_attention'])).nullish(),
   is_causal: z.boolean().nullish(),
   classifier_hidden_size: size(2 ** 17).nullish(),
+  classifier_pooling: z.enum(['last', 'mean']).nullish(),
 })
 
 export type Raw = z.output<typeof schema>
@@ -116,6 +128,7 @@ export function parseDecoder(family: DecoderFamily, json: unknown, file: string)
     causal: raw.is_causal ?? true,
     attentionBias: false,
     ...(isBare(raw) && { bare: true }),
+    ...(raw.classifier_pooling && { pooling: raw.classifier_pooling }),
     ...(shared.numLabels !== undefined &&
       raw.classifier_hidden_size != null && { classifierHiddenSize: raw.classifier_hidden_size }),
     ...family.flags(raw),
@@ -202,9 +215,8 @@ export function optionalWindows(raw: Raw): (number | null)[] {
 /** The content of a config.json that transformers 4 and 5, vLLM and llama.cpp's converter read: both dialects, saying the same. */
 export function writeDecoder(family: DecoderFamily, config: DecoderConfig): Record<string, unknown> {
   const windows = config.slidingWindow
-  const task = config.numLabels !== undefined ? 'ForSequenceClassification' : config.bare ? 'Model' : 'ForCausalLM'
   return {
-    architectures: [`${family.className}${task}`],
+    architectures: [`${family.className}${taskSuffix(config, 'ForCausalLM')}`],
     ...sharedJson(config),
     num_key_value_heads: config.kvHeads,
     head_dim: config.headDim,
@@ -226,6 +238,7 @@ export function writeDecoder(family: DecoderFamily, config: DecoderConfig): Reco
     use_cache: true,
     ...(config.numLabels !== undefined &&
       config.classifierHiddenSize !== undefined && { classifier_hidden_size: config.classifierHiddenSize }),
+    ...(config.pooling && { classifier_pooling: config.pooling }),
     ...family.write?.(config),
   }
 }

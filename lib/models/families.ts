@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
+import { ArgumentError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import { elements, type FloatDType, type Shape } from '../tensor/tensor.js'
-import { configError, type ModelConfig } from './config.js'
+import { configError, type ModelConfig, type Pooling } from './config.js'
 import { Decoder } from './decoder.js'
 import { type DecoderConfig, type DecoderFamily, parseDecoder, writeDecoder } from './decoderConfig.js'
 import { decoderWeights } from './decoderWeights.js'
@@ -11,11 +12,14 @@ import { type ModernBertConfig, parseModernBert, writeModernBert } from './moder
 import { phi3 } from './phi3.js'
 import { qwen2 } from './qwen2.js'
 import { qwen3 } from './qwen3.js'
+import { TwoTower, twoTowerWeights } from './twoTower.js'
 
 /** What it takes to load, run and save the models of one family. */
 export interface Family<C extends ModelConfig = ModelConfig> {
   /** `model_type` of its config.json. */
   modelType: string
+  /** What its sequences may be pooled by, the default first. */
+  poolings: readonly Pooling[]
   /** @throws ConfigError naming every key that is missing or wrong */
   parse(json: unknown, file: string): C
   /** The content of its config.json, in both dialects. */
@@ -27,6 +31,7 @@ export interface Family<C extends ModelConfig = ModelConfig> {
 
 const decoder = (family: DecoderFamily): Family<DecoderConfig> => ({
   modelType: family.modelType,
+  poolings: ['last', 'mean'],
   parse: (json, file) => parseDecoder(family, json, file),
   toJson: (config) => writeDecoder(family, config),
   weights: decoderWeights,
@@ -35,6 +40,7 @@ const decoder = (family: DecoderFamily): Family<DecoderConfig> => ({
 
 const modernbert: Family<ModernBertConfig> = {
   modelType: 'modernbert',
+  poolings: ['cls', 'mean'],
   parse: parseModernBert,
   toJson: writeModernBert,
   weights: modernBertWeights,
@@ -105,7 +111,9 @@ export function configToJson(
 /** Every tensor that a model of this config has, by its Hugging Face name, in the order of the forward pass. */
 export function tensorShapes(config: ModelConfig): Map<string, Shape> {
   const shapes = new Map<string, Shape>()
-  familyOf(config).weights(config, (name, ...shape) => shapes.set(name, shape))
+  const get: Declare<unknown> = (name, ...shape) => shapes.set(name, shape)
+  familyOf(config).weights(config.twoTower ? bodyOf(config) : config, get)
+  if (config.twoTower) twoTowerWeights(config, get)
   return shapes
 }
 
@@ -114,7 +122,21 @@ export function parameterCount(config: ModelConfig): number {
   return [...tensorShapes(config).values()].reduce((sum, shape) => sum + elements(shape), 0)
 }
 
-/** A model of this config, its tensors from `source`. */
+/** The same model without any head. */
+function bodyOf({ numLabels, id2label, twoTower, ...config }: ModelConfig): ModelConfig & { bare: true } {
+  return { ...config, bare: true }
+}
+
+/**
+ * A model of this config, its tensors from `source`.
+ * @throws ArgumentError for a pooling that its family does not have
+ */
 export function buildModel(device: Device, config: ModelConfig, source: WeightSource, dtype?: FloatDType): Model {
-  return familyOf(config).create(device, config, source, dtype)
+  const { create, poolings, modelType } = familyOf(config)
+  if (config.pooling && !poolings.includes(config.pooling))
+    throw new ArgumentError(
+      `pooling is ${config.pooling}; a model of the family ${modelType} has ${poolings.join(', ')}`,
+    )
+  if (!config.twoTower) return create(device, config, source, dtype)
+  return new TwoTower(create(device, bodyOf(config), source, dtype), config, source)
 }

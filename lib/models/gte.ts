@@ -10,5 +10,5 @@ import type { Packed } from './packed.js'
  * @returns [sequences, hiddenSize], the model's activation dtype
  */
 export function embed(model: Model, batch: Packed): Tensor {
-  return l2Normalize(model.pool(model.forward(batch), batch))
+  return l2Normalize(model.encode(batch))
 }

@@ -12,6 +12,9 @@ export type Declare<T> = (name: string, ...shape: number[]) => T
 /** How a layer attends: q [tokens, heads * headDim], k and v [tokens, kvHeads * headDim], rotated -> o like q. */
 export type Attend = (layer: number, q: Tensor, k: Tensor, v: Tensor) => Tensor
 
+/** Whether a parameter is of the body, as against a head: every family calls its body so. */
+export const isOfBody = (name: string): boolean => name.startsWith('model.')
+
 /** What every family has: parameters by their Hugging Face names, and a forward pass over packed sequences. */
 export abstract class Model<C extends ModelConfig = ModelConfig> {
   readonly device: Device
@@ -38,10 +41,16 @@ export abstract class Model<C extends ModelConfig = ModelConfig> {
     }
   }
 
-  /** Marks all parameters as wanting gradients (or not). */
-  trainable(on = true): this {
-    for (const t of this.parameters.values()) t.requiresGrad = on
+  /** Marks all parameters as wanting gradients (or not), or those of the head alone: the body is frozen then. */
+  trainable(on: boolean | 'head' = true): this {
+    for (const [name, t] of this.parameters) t.requiresGrad = on === 'head' ? !isOfBody(name) : on
     return this
+  }
+
+  /** Whether nothing of the body wants gradients. */
+  get frozen(): boolean {
+    for (const [name, t] of this.parameters) if (isOfBody(name) && t.requiresGrad) return false
+    return true
   }
 
   /** Hidden states after the final norm: [tokens, hiddenSize], the model's activation dtype. */
@@ -53,8 +62,13 @@ export abstract class Model<C extends ModelConfig = ModelConfig> {
    */
   abstract pool(hidden: Tensor, batch: Packed): Tensor
 
+  /** One vector per sequence: [sequences, hiddenSize]. */
+  encode(batch: Packed): Tensor {
+    return this.pool(this.forward(batch), batch)
+  }
+
   /**
-   * Class logits of a sequence classifier: [sequences, numLabels], float32.
+   * Class logits of a sequence classifier: [sequences, numLabels], float32. A classifier of pairs gives one row for two sequences.
    * @throws ArgumentError for a model without a classification head
    */
   abstract classify(batch: Packed): Tensor

@@ -143,7 +143,7 @@ export class ModernBert extends Model<ModernBertConfig> {
       throw new ArgumentError(
         'classify: the model has no classification head; load it with a config that has numLabels',
       )
-    const features = this.#head(this.pool(this.forward(batch), batch))
+    const features = this.#head(this.encode(batch))
     return linear(features, classifier.weight, { bias: classifier.bias, dtype: 'float32' })
   }
 

@@ -1,5 +1,14 @@
 import { z } from 'zod'
-import { type Complain, type ModelConfig, parseKeys, sharedConfig, sharedJson, sharedKeys, size } from './config.js'
+import {
+  type Complain,
+  type ModelConfig,
+  parseKeys,
+  sharedConfig,
+  sharedJson,
+  sharedKeys,
+  size,
+  taskSuffix,
+} from './config.js'
 
 /** Shape and constants of a ModernBERT. */
 export interface ModernBertConfig extends ModelConfig {
@@ -96,9 +105,8 @@ export function writeModernBert(config: ModernBertConfig): Record<string, unknow
     windows[i] != null ? 'sliding_attention' : 'full_attention',
   )
   const second = types.indexOf('full_attention', 1)
-  const task = config.numLabels !== undefined ? 'ForSequenceClassification' : config.bare ? 'Model' : 'ForMaskedLM'
   return {
-    architectures: [`ModernBert${task}`],
+    architectures: [`ModernBert${taskSuffix(config, 'ForMaskedLM')}`],
     ...sharedJson(config),
     max_position_embeddings: config.maxPositionEmbeddings,
     hidden_activation: 'gelu',

@@ -7,18 +7,21 @@ import type { DecoderConfig } from './decoderConfig.js'
 import { buildModel } from './families.js'
 import { openFolder } from './folder.js'
 import { randomWeights } from './initialise.js'
-import type { Model, WeightSource } from './model.js'
+import { isOfBody, type Model, type WeightSource } from './model.js'
 
 /** How to load a model. */
 export interface LoadOptions {
-  /** Copies the weights into memory of their own and marks them as wanting gradients; default false: they stay mapped. */
-  trainable?: boolean
+  /**
+   * Copies the weights into memory of their own and marks them as wanting gradients; default false: they stay mapped. `head`: only those of the
+   * head, over a body that is frozen.
+   */
+  trainable?: boolean | 'head'
   /** Storage of the weights; default: as in the file when mapped, float32 when trainable. */
   weights?: FloatDType
   /** Storage of the activations; default float32. */
   activations?: FloatDType
   /** Changes to the config before the model is built: a classification head on a language model, say. */
-  config?: Partial<DecoderConfig>
+  config?: Partial<ModelConfig & Omit<DecoderConfig, keyof ModelConfig>>
   /** Seeds tensors that the folder lacks (a new classification head). Without it a missing tensor is an error. */
   initialiseMissing?: number
 }
@@ -29,16 +32,18 @@ export interface LoadOptions {
  */
 export async function loadModel(device: Device, path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openFolder(device, path)
-  const config: ModelConfig = { ...folder.config, ...(options.config as Partial<ModelConfig>) }
+  const config: ModelConfig = { ...folder.config, ...options.config }
   const fresh = randomWeights(device, { seed: options.initialiseMissing ?? 0, layers: config.layers })
-  const weights = options.weights ?? (options.trainable ? 'float32' : undefined)
+  const { trainable = false } = options
+  const isTrained = (name: string) => (trainable === 'head' ? !isOfBody(name) : trainable)
+  const dtypeOf = (name: string) => options.weights ?? (isTrained(name) ? 'float32' : undefined)
   try {
     folder.verify(config, { missing: options.initialiseMissing !== undefined })
     const source: WeightSource = (name, shape) =>
       folder.has(name)
-        ? converted(folder.get(name, shape), weights, options.trainable ?? false)
-        : converted(fresh(name, shape), weights, false)
-    return buildModel(device, config, source, options.activations).trainable(options.trainable ?? false)
+        ? converted(folder.get(name, shape), dtypeOf(name), isTrained(name))
+        : converted(fresh(name, shape), dtypeOf(name), false)
+    return buildModel(device, config, source, options.activations).trainable(trainable)
   } finally {
     folder.close() // tensors that are still mapped keep the file
   }

@@ -1,5 +1,4 @@
 import { recompute } from '../tensor/recompute.js'
-import { recording } from '../tensor/tape.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type { Model } from './model.js'
 
@@ -18,7 +17,7 @@ export function runLayers(
   start: Residual,
   layer: (i: number, before: Residual) => { x: Tensor; delta: Tensor },
 ): Residual {
-  const record = recording(...model.parameters.values())
+  const record = model.device.tape !== null && !model.frozen
   let state = start
   for (let i = 0; i < model.config.layers; i++) {
     const before = state

@@ -12,6 +12,8 @@ export interface PlanRequest {
   /** Storage of the student's weights and of all activations. */
   precision: FloatDType
   recompute: boolean
+  /** Whether a classifier trains its head alone; default false. */
+  frozen?: boolean
   /** Tokens of a sequence. */
   length: number
   /** Sequences of an optimiser step. */

@@ -27,6 +27,8 @@ export interface StepOptions {
   mode?: 'train' | 'forward'
   /** Storage of the student's weights and of all activations. */
   precision: FloatDType
+  /** Whether a classifier trains its head alone: the encoder's weights stay mapped, as the file stores them, and nothing of it is recorded. */
+  frozen?: boolean
   /** Whether each layer is computed again in the backward pass. */
   recompute?: boolean
   /** Sequences of a micro-batch, and tokens of each. */
@@ -71,13 +73,15 @@ const AT_PEAK: Record<Exclude<Part, 'optimiser'>, string> = {
 
 /** Runs a step in the books: what it holds at its peak, and the work of its kernels. */
 export function planStep(options: StepOptions): PlannedStep {
-  const { student, teacher = null, mode = 'train', precision, device } = options
+  const { student, teacher = null, mode = 'train', precision, frozen = false, device } = options
   const ledger = new Ledger()
   const train = mode === 'train'
   const stored: Storage = { weights: precision, activations: precision }
   const workspace = train ? trainingStep(ledger, options, stored) : forwardPass(ledger, options, stored)
-  const count = parameterCount(student)
-  const tensors = tensorShapes(student).size
+  const body: ModelConfig = { ...student, numLabels: undefined, bare: true } as DecoderConfig
+  const held = frozen ? parameterCount(body) : 0 // of what does not learn
+  const count = parameterCount(student) - held
+  const tensors = tensorShapes(student).size - (frozen ? tensorShapes(body).size : 0)
   if (train) {
     // gradNorm reads the gradients; AdamW reads and writes gradient, two moments and master, and writes the copy that the model reads
     const copy = precision === 'bfloat16' ? 2 : 0
@@ -87,8 +91,13 @@ export function planStep(options: StepOptions): PlannedStep {
   }
   const atPeak = Object.entries(AT_PEAK).map(([part, name]) => ({ name, bytes: ledger.atPeak.get(part as Part) ?? 0 }))
   const parts: MemoryPart[] = [
-    { name: "student's weights", bytes: WIDTH[precision] * count },
-    { name: 'master weights', bytes: train && precision === 'bfloat16' ? 4 * count : 0 },
+    { name: "student's weights", bytes: (frozen ? 4 : WIDTH[precision]) * count },
+    {
+      name: "the frozen encoder's weights",
+      bytes: WIDTH[student.dtype] * held,
+      ...(device.kind === 'cpu' && { mapped: true }),
+    },
+    { name: 'master weights', bytes: train && !frozen && precision === 'bfloat16' ? 4 * count : 0 },
     { name: "optimiser's moments", bytes: train ? 8 * count + 56 * tensors : 0 },
     { name: 'gradients', bytes: train ? 4 * count : 0 },
     {
@@ -112,7 +121,7 @@ function tokenBuffers(ledger: Ledger, { sequences, length }: Shape): void {
 
 /** A micro-batch, as lib/distill/objectives.ts and lib/train/trainer.ts run it. @returns bytes of the head's workspace */
 function trainingStep(ledger: Ledger, options: StepOptions, stored: Storage): number {
-  const { student, teacher, sequences, length, recompute = false, device } = options
+  const { student, teacher, sequences, length, recompute = false, frozen = false, device } = options
   const shape = { sequences, length }
   const tokens = sequences * length
   const classifier = student.numLabels !== undefined
@@ -121,10 +130,12 @@ function trainingStep(ledger: Ledger, options: StepOptions, stored: Storage): nu
   const theirs: Storage = { weights: teacher?.dtype ?? stored.weights, activations: stored.activations }
   ledger.part = 'teacher forward'
   if (teacher) forward(new Ops(ledger, theirs), teacher, shape, false)
+  ledger.part = 'student forward'
+  const ops = new Ops(ledger, stored)
+  const still = frozen ? forward(ops, student, shape, false) : null
   return ledger.taped(true, () => {
     ledger.part = 'student forward'
-    const ops = new Ops(ledger, stored)
-    const hidden = forward(ops, student, shape, recompute)
+    const hidden = still ?? forward(ops, student, shape, recompute)
     if (classifier) classLoss(ops, student, hidden, shape)
     const sizes = { tokens, hidden: student.hiddenSize, vocab: student.vocabSize }
     const heads = { ...sizes, ...(teacher && { teacher: { hidden: teacher.hiddenSize, vocab: teacher.vocabSize } }) }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LanternError } from '../errors.js'
+import { softmax } from '../eval/calibration.js'
 import type { Model } from '../models/model.js'
-import { pack } from '../models/packed.js'
+import { type Pass, passOf, type Question } from './pass.js'
 
 /** Size of the classifier's batches. */
 export interface ClassifierOptions {
@@ -9,7 +10,9 @@ export interface ClassifierOptions {
   maxBatchTokens?: number
   /** Milliseconds that an idle classifier waits for company of a first prompt; default 2. */
   batchWindow?: number
-  /** Called after every forward pass, for metrics. */
+  /** Job posts whose embeddings a model with two towers keeps, so that a post that meets many profiles is encoded once; default 1024. */
+  cachedJobs?: number
+  /** Called after every forward pass, for metrics: what was answered, and the tokens that were computed. */
   onBatch?: (batch: { sequences: number; tokens: number }) => void
 }
 
@@ -22,7 +25,7 @@ class Job {
     this.reject = reject
   })
 
-  constructor(readonly ids: ArrayLike<number>) {}
+  constructor(readonly question: Question) {}
 }
 
 /**
@@ -32,6 +35,7 @@ class Job {
 export class Classifier {
   readonly #model: Model
   readonly #options: Required<ClassifierOptions>
+  readonly #pass: Pass
   readonly #queue = new Set<Job>()
   #running = 0
   #loop: Promise<void> | null = null
@@ -39,7 +43,8 @@ export class Classifier {
 
   constructor(model: Model, options: ClassifierOptions = {}) {
     this.#model = model
-    this.#options = { maxBatchTokens: 4096, batchWindow: 2, onBatch: () => {}, ...options }
+    this.#options = { maxBatchTokens: 4096, batchWindow: 2, cachedJobs: 1024, onBatch: () => {}, ...options }
+    this.#pass = passOf(model, this.#options.cachedJobs)
   }
 
   /** Prompts waiting for their batch, and those in the batch that is running. */
@@ -48,13 +53,13 @@ export class Classifier {
   }
 
   /**
-   * Probabilities of the labels for a prompt, by index. An aborted prompt leaves the queue; one that is running finishes unheard.
+   * Probabilities of the labels for a prompt, by index: one sequence, or the two of a model with two towers. An aborted prompt leaves the queue; one that is running finishes unheard.
    * @throws LanternError ERR_PROMPT for a prompt that is empty or longer than the model's positions, ERR_CLOSED; the signal's reason
    */
-  async classify(ids: ArrayLike<number>, signal?: AbortSignal): Promise<Float64Array> {
-    this.#check(ids)
+  async classify(question: Question, signal?: AbortSignal): Promise<Float64Array> {
+    for (const ids of question) this.#check(ids)
     signal?.throwIfAborted()
-    const job = new Job(ids)
+    const job = new Job(question)
     const abort = () => {
       this.#queue.delete(job)
       job.reject(signal?.reason)
@@ -75,6 +80,7 @@ export class Classifier {
     for (const job of this.#queue) job.reject(closed())
     this.#queue.clear()
     await this.#loop
+    this.#pass.dispose()
   }
 
   #check(ids: ArrayLike<number>): void {
@@ -108,8 +114,9 @@ export class Classifier {
   #take(): Job[] {
     const batch: Job[] = []
     let tokens = 0
+    const meter = this.#pass.meter()
     for (const job of this.#queue) {
-      tokens += job.ids.length
+      tokens += meter(job.question)
       if (batch.length > 0 && tokens > this.#options.maxBatchTokens) break
       batch.push(job)
     }
@@ -118,21 +125,12 @@ export class Classifier {
   }
 
   async #forward(jobs: readonly Job[]): Promise<Float64Array[]> {
-    const { device } = this.#model
-    const sequences = jobs.map((job) => job.ids)
-    using logits = device.persistent(() => device.tidy(() => this.#model.classify(pack(device, sequences))))
-    const values = await logits.floats()
-    this.#options.onBatch({ sequences: jobs.length, tokens: sequences.reduce((n, ids) => n + ids.length, 0) })
-    const labels = logits.dim(1)
-    return jobs.map((_, i) => softmax(values.subarray(i * labels, (i + 1) * labels)))
+    const { logits, tokens } = await this.#pass.run(jobs.map((job) => job.question))
+    this.#options.onBatch({ sequences: jobs.length, tokens })
+    const { numLabels, classifierTemperature } = this.#model.config
+    const row = (i: number) => logits.subarray(i * numLabels!, (i + 1) * numLabels!)
+    return jobs.map((_, i) => softmax(row(i), classifierTemperature))
   }
-}
-
-function softmax(logits: Float32Array): Float64Array {
-  const highest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  const powers = Float64Array.from(logits, (x) => Math.exp(x - highest))
-  const sum = powers.reduce((a, b) => a + b, 0)
-  return powers.map((p) => p / sum)
 }
 
 const closed = () => new LanternError('ERR_CLOSED', 'the classifier was closed; open the service again')

@@ -1,5 +1,5 @@
 import { classifierPrompt, explanationPrompt, LEVELS } from '../distill/samples.js'
-import { ConfigError } from '../errors.js'
+import { ArgumentError, ConfigError } from '../errors.js'
 import { type JobPost, parseJob } from '../fit/job.js'
 import { type Profile, parseProfile } from '../fit/profile.js'
 import { type FitPrompt, fitPrompt } from '../fit/prompt.js'
@@ -26,13 +26,15 @@ export interface FitServiceOptions
   classifier: string
   /** Storage of the activations of both models, and of the KV cache; default float32. */
   activations?: FloatDType
+  /** Ratings whose largest probability is below are `abstain`; default 0, none. */
+  abstain?: number
 }
 
 /** How well a profile fits a job. */
 export interface FitRating {
-  /** The most likely level. */
-  level: FitLevel
-  /** They add up to 1. */
+  /** The most likely level, or that the classifier is not sure enough of any. */
+  level: FitLevel | 'abstain'
+  /** Calibrated, if the classifier was. They add up to 1. */
   probabilities: Record<FitLevel, number>
 }
 
@@ -88,6 +90,7 @@ export class FitService {
   readonly #engine: Engine
   readonly #classifier: Classifier
   readonly #labels: readonly FitLevel[]
+  readonly #abstain: number
   readonly #stop: readonly number[]
   readonly #listeners = new Set<(step: ServiceStep) => void>()
 
@@ -101,28 +104,33 @@ export class FitService {
     this.#explainer = explainer
     this.#rater = rater
     this.#labels = labels
+    this.#abstain = options.abstain ?? 0
     const { tokenizer, model } = explainer
     const stop = eosTokenIds(model.config)
     this.#stop = stop.length > 0 ? stop : [tokenizer.eosTokenId ?? []].flat()
-    const { cacheTokens, maxSequences, maxPrefillTokens, maxBatchTokens, batchWindow } = options
+    const { cacheTokens, maxSequences, maxPrefillTokens, maxBatchTokens, batchWindow, cachedJobs } = options
     this.#engine = new Engine(model, {
       ...defined({ cacheTokens, maxSequences, maxPrefillTokens }),
       vocabularyLimit: tokenizer.vocabSize,
       onStep: (step) => this.#tell(stepOf(step)),
     })
     this.#classifier = new Classifier(rater.model, {
-      ...defined({ maxBatchTokens, batchWindow }),
+      ...defined({ maxBatchTokens, batchWindow, cachedJobs }),
       onBatch: (batch) => this.#tell({ model: 'classifier', phase: 'classify', ...batch }),
     })
   }
 
   /**
    * Loads both models, mapped. The caller keeps the device and closes it after the service.
-   * @throws ConfigError, CheckpointError, TokenizerError, ChatTemplateError: what is missing, or does not fit its model or its task
+   * @throws ArgumentError for a threshold that is no probability; ConfigError, CheckpointError, TokenizerError, ChatTemplateError: what is missing, or does not fit its model or its task
    */
   static async open(options: FitServiceOptions): Promise<FitService> {
+    const { abstain = 0 } = options
+    if (!(abstain >= 0 && abstain <= 1))
+      throw new ArgumentError(`abstain is ${abstain}; give a probability from 0 to 1`)
     const explainer = await load(options, options.explainer, loadDecoder)
     try {
+      ChatTemplate.require(explainer.tokenizer.chatTemplate)
       if (explainer.model.config.numLabels !== undefined)
         throw wrongModel(options.explainer, 'is a classifier', 'name a causal language model as explainer')
       const rater = await load(options, options.classifier, loadModel)
@@ -166,10 +174,12 @@ export class FitService {
    * @throws LanternError ERR_PROMPT when it is too long for the classifier, ERR_CLOSED; the signal's reason
    */
   async rate(prompt: FitPrompt, signal?: AbortSignal): Promise<FitRating> {
-    const p = await this.#classifier.classify(classifierPrompt(this.#rater.tokenizer, prompt), signal)
+    const { model, tokenizer } = this.#rater
+    const p = await this.#classifier.classify(classifierPrompt(tokenizer, model.config, prompt), signal)
     const of = (level: FitLevel) => p[this.#labels.indexOf(level)]!
     const probabilities = { low: of('low'), medium: of('medium'), high: of('high') }
-    return { level: LEVELS.reduce((best, l) => (of(l) > of(best) ? l : best)), probabilities }
+    const likeliest = LEVELS.reduce((best, l) => (of(l) > of(best) ? l : best))
+    return { level: of(likeliest) < this.#abstain ? 'abstain' : likeliest, probabilities }
   }
 
   /**
@@ -230,7 +240,6 @@ async function load<M extends Model>(
   loadAs: (device: Device, path: string, options: LoadOptions) => Promise<M>,
 ): Promise<Loaded<M>> {
   const tokenizer = await Tokenizer.fromFolder(folder)
-  ChatTemplate.require(tokenizer.chatTemplate)
   const model = await loadAs(device, folder, { activations })
   try {
     tokenizer.checkMatches(model.config.vocabSize)

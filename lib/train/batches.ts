@@ -8,6 +8,22 @@ export interface Sample {
   labels: Int32Array
   /** Class of the whole sequence, for a classifier. */
   label?: number
+  /** Soft labels of a classifier, which are learnt in place of `label`: [classes], adding up to 1. */
+  probabilities?: readonly number[]
+  /** Of a pair for two towers: where the tokens of the second text begin in `ids`. */
+  split?: number
+}
+
+/** The sequences of a sample: one, or the two of a pair. */
+export function sequencesOf({ ids, split }: Sample): Int32Array[] {
+  return split === undefined ? [ids] : [ids.subarray(0, split), ids.subarray(split)]
+}
+
+/** A sample of one sequence, or of the two of a pair, without labels. */
+export function joined([first, second]: readonly Int32Array[]): Sample {
+  const labels = new Int32Array(0)
+  if (!second) return { ids: first!, labels }
+  return { ids: Int32Array.of(...first!, ...second), labels, split: first!.length }
 }
 
 /** What to do with a sample that is longer than the maximum. */
@@ -35,14 +51,16 @@ export function weightOf(sample: Sample): number {
 export function fitSamples(samples: readonly Sample[], maxLength: number, policy: LongSamplePolicy): Fitted {
   const out: Fitted = { samples: [], truncated: 0, skipped: 0 }
   samples.forEach((s, i) => {
-    if (s.ids.length === 0)
+    if (sequencesOf(s).some((ids) => ids.length === 0))
       throw new LanternError('ERR_SAMPLE', `sample ${i} has no tokens; remove it from the dataset`)
     let sample = s
-    if (s.ids.length > maxLength && policy === 'truncate') {
+    const isLong = sequencesOf(s).some((ids) => ids.length > maxLength)
+    if (isLong && policy === 'truncate') {
       out.truncated++
-      sample = { ...s, ids: s.ids.slice(0, maxLength), labels: s.labels.slice(0, maxLength) }
+      const cut = sequencesOf(s).map((ids) => ids.slice(0, maxLength))
+      sample = { ...s, ...joined(cut), labels: s.labels.slice(0, maxLength) }
     }
-    if (sample.ids.length > maxLength || weightOf(sample) === 0) out.skipped++
+    if ((isLong && policy === 'skip') || weightOf(sample) === 0) out.skipped++
     else out.samples.push(sample)
   })
   if (out.samples.length === 0)

@@ -97,7 +97,7 @@ async function checkpoint(
 ): Promise<void> {
   const state: TrainState & { fingerprint: string } = { ...trainer.state, fingerprint }
   await replaceDirectory(join(directory, stepFolder(state.step)), async (to) => {
-    await writeSafetensors(join(to, 'model.safetensors'), named(model))
+    await writeSafetensors(join(to, 'model.safetensors'), trained(model))
     await writeSafetensors(join(to, 'optimiser.safetensors'), trainer.optimiser.state())
     await writeFileAtomic(join(to, 'state.json'), `${JSON.stringify(state, null, 2)}\n`)
   })
@@ -114,7 +114,7 @@ async function restore(path: string, trainer: Trainer, model: Model, fingerprint
     )
   trainer.state = state
   trainer.optimiser.count = state.step
-  await load(join(path, 'model.safetensors'), named(model))
+  await load(join(path, 'model.safetensors'), trained(model))
   await load(join(path, 'optimiser.safetensors'), trainer.optimiser.state())
 }
 
@@ -142,10 +142,17 @@ async function load(path: string, targets: { name: string; tensor: Tensor }[]): 
 
 const named = (model: Model) => [...model.parameters].map(([name, tensor]) => ({ name, tensor }))
 
+/** What a checkpoint holds: weights that are frozen are those of the model that the run started from. */
+const trained = (model: Model) => named(model).filter(({ tensor }) => tensor.requiresGrad)
+
 /** What must be the same for a resumed run to be the same run: the options, the caller's identity and the training data. */
 function fingerprintOf(trainer: Trainer, identity: unknown = null): string {
   const hash = createHash('sha256').update(JSON.stringify([trainer.options, identity]))
-  for (const { ids, labels, label } of trainer.train) hash.update(ids).update(labels).update(String(label))
+  for (const { ids, labels, label, probabilities, split } of trainer.train)
+    hash
+      .update(ids)
+      .update(labels)
+      .update(JSON.stringify([label, probabilities, split]))
   return hash.digest('hex')
 }
 

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { classifierPrompt, LEVELS } from '../../lib/distill/samples.js'
 import { fitPrompt } from '../../lib/fit/prompt.js'
+import type { FitLevel } from '../../lib/fit/rubric.js'
 import { pack } from '../../lib/models/packed.js'
 import { loadDecoder } from '../../lib/models/registry.js'
 import { FitService, type ServiceStep } from '../../lib/serve/fitService.js'
@@ -41,15 +42,40 @@ describe('rate', () => {
     const [prompt] = prompts()
     const tokenizer = await Tokenizer.fromFolder(models.classifier)
     using model = await loadDecoder(device, models.classifier)
-    using logits = device.tidy(() => model.classify(pack(device, [classifierPrompt(tokenizer, prompt!)])))
+    using logits = device.tidy(() => model.classify(pack(device, classifierPrompt(tokenizer, model.config, prompt!))))
     const [high, low, medium] = Array.from(await logits.floats(), Math.exp) as [number, number, number]
     const { level, probabilities } = await withService((service) => service.rate(prompt!))
     const sum = high + low + medium
     expect(probabilities.low).toBeCloseTo(low / sum, 5)
     expect(probabilities.medium).toBeCloseTo(medium / sum, 5)
     expect(probabilities.high).toBeCloseTo(high / sum, 5)
-    expect(probabilities[level]).toBe(Math.max(...LEVELS.map((l) => probabilities[l])))
+    expect(probabilities[level as FitLevel]).toBe(Math.max(...LEVELS.map((l) => probabilities[l])))
     expect(total(probabilities)).toBeCloseTo(1, 9)
+  })
+
+  test('probabilities are those of the temperature that the model was calibrated to; who is not sure enough abstains', async () => {
+    const [prompt] = prompts()
+    const plain = await withService((service) => service.rate(prompt!))
+    const classifier = await models.save('calibrated', {
+      numLabels: 3,
+      id2label: ['high', 'low', 'medium'],
+      classifierTemperature: 2,
+    })
+    const calibrated = await withService((service) => service.rate(prompt!), { classifier })
+    const roots = LEVELS.map((l) => Math.sqrt(plain.probabilities[l]))
+    for (const [i, l] of LEVELS.entries())
+      expect(calibrated.probabilities[l]).toBeCloseTo(roots[i]! / roots.reduce((a, b) => a + b), 5)
+    expect(calibrated.level).toBe(plain.level)
+    const largest = calibrated.probabilities[calibrated.level as FitLevel]
+    for (const [abstain, level] of [
+      [largest - 1e-6, calibrated.level],
+      [largest + 1e-6, 'abstain'],
+    ] as const)
+      expect(await withService((service) => service.rate(prompt!), { classifier, abstain })).toEqual({
+        ...calibrated,
+        level,
+      })
+    await expect(withService(async () => {}, { abstain: 60 })).rejects.toThrow('abstain is 60')
   })
 
   test('calls of the same moment share a pass, and rate as they do alone', async () => {

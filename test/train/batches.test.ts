@@ -26,6 +26,7 @@ describe('samples that are too long', () => {
   })
 
   test('an empty sample, and a set of which nothing is left, are errors', () => {
+    expect(() => fitSamples([{ ...sample(3), split: 3, label: 0 }], 6, 'skip')).toThrow('sample 0 has no tokens')
     expect(() => fitSamples([sample(3), sample(0)], 6, 'skip')).toThrow('sample 1 has no tokens')
     expect(() => fitSamples([sample(9)], 6, 'skip')).toThrow('none of 1 samples is usable within 6 tokens')
   })

@@ -1,0 +1,57 @@
+import { classifierPrompt, LEVELS } from '../distill/samples.js'
+import { ArgumentError } from '../errors.js'
+import type { PairSample } from '../fit/dataset.js'
+import type { Model } from '../models/model.js'
+import { pack } from '../models/packed.js'
+import { joined, microBatches, type Sample, sequencesOf } from '../train/batches.js'
+import type { Opened } from './models.js'
+
+/** How to rate many pairs. */
+interface LevelLogitsOptions {
+  /** Folder of the classifier, for messages. */
+  path: string
+  /** Tokens computed at once. */
+  microBatchTokens: number
+  /** Tokens that longer texts are cut to; default: they are left as they are. */
+  maxLength?: number
+  signal?: AbortSignal
+}
+
+/**
+ * What a classifier makes of pairs: the logits of each, in the order of LEVELS.
+ * @throws ArgumentError when its labels are not those of a fit; the signal's reason when it aborts
+ */
+export async function levelLogits(
+  { model, tokenizer }: Opened<Model>,
+  pairs: readonly Pick<PairSample, 'prompt'>[],
+  { path, microBatchTokens, maxLength = Number.POSITIVE_INFINITY, signal }: LevelLogitsOptions,
+): Promise<Float32Array[]> {
+  const order = logitsOf(path, model)
+  const samples = pairs.map(({ prompt }) =>
+    joined(classifierPrompt(tokenizer, model.config, prompt).map((ids) => ids.subarray(0, maxLength))),
+  )
+  const rows: Float32Array[] = []
+  for (const micro of microBatches(samples, microBatchTokens)) {
+    signal?.throwIfAborted()
+    const logits = await forward(model, micro)
+    for (let row = 0; row < micro.length; row++)
+      rows.push(Float32Array.from(order, (column) => logits[row * order.length + column]!))
+  }
+  return rows
+}
+
+async function forward(model: Model, micro: readonly Sample[]): Promise<Float32Array> {
+  using _scope = model.device.scope()
+  return await model.classify(pack(model.device, micro.flatMap(sequencesOf))).floats()
+}
+
+/** The index of every level's logit. */
+function logitsOf(path: string, { config }: Model): number[] {
+  const names = config.id2label ?? []
+  const known = names.map((name) => name.toLowerCase())
+  const order = LEVELS.map((level) => known.indexOf(level))
+  if (names.length === LEVELS.length && !order.includes(-1)) return order
+  throw new ArgumentError(
+    `${path} has the labels ${names.join(', ')}, a fit is ${LEVELS.join(', ')}; give a model that lantern classify-train made`,
+  )
+}
