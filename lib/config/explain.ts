@@ -16,6 +16,7 @@ const TYPE_NAMES: Record<string, string> = {
   int: 'an integer',
   boolean: 'true or false',
   array: 'a list',
+  tuple: 'a list',
   object: 'a section of keys',
   record: 'a section of keys',
   null: 'nothing (null)',
