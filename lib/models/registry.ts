@@ -51,13 +51,15 @@ export async function loadModel(device: Device, path: string, options: LoadOptio
 
 /**
  * As `loadModel`, for what generates, teaches or learns to write.
- * @throws ArgumentError when the folder holds an encoder
+ * @throws ArgumentError when the folder holds an encoder or two towers
  */
 export async function loadDecoder(device: Device, path: string, options: LoadOptions = {}): Promise<Decoder> {
   const model = await loadModel(device, path, options)
   if (model instanceof Decoder) return model
   model.dispose()
-  throw new ArgumentError(`${path} is an encoder (${model.config.modelType}) and writes no text; give a language model`)
+  const { twoTower, modelType } = model.config
+  const what = twoTower ? 'a classifier of two towers' : `an encoder (${modelType})`
+  throw new ArgumentError(`${path} is ${what} and writes no text; give a language model`)
 }
 
 /**

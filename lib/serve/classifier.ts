@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LanternError } from '../errors.js'
+import { ArgumentError, LanternError } from '../errors.js'
 import { softmax } from '../eval/calibration.js'
 import type { Model } from '../models/model.js'
 import { type Pass, passOf, type Question } from './pass.js'
@@ -53,10 +53,14 @@ export class Classifier {
   }
 
   /**
-   * Probabilities of the labels for a prompt, by index: one sequence, or the two of a model with two towers. An aborted prompt leaves the queue; one that is running finishes unheard.
-   * @throws LanternError ERR_PROMPT for a prompt that is empty or longer than the model's positions, ERR_CLOSED; the signal's reason
+   * Probabilities of the labels for a prompt, by index. An aborted prompt leaves the queue; one that is running finishes unheard.
+   * @param question token ids: one sequence, or for a model with two towers the job post's and the profile's
+   * @throws ArgumentError for another number of sequences; LanternError ERR_PROMPT for a prompt that is empty or longer than the model's positions, ERR_CLOSED; the signal's reason
    */
   async classify(question: Question, signal?: AbortSignal): Promise<Float64Array> {
+    const count = this.#model.config.twoTower ? 2 : 1
+    if (question.length !== count)
+      throw new ArgumentError(`classify: there are ${question.length} sequences; give ${count} to this classifier`)
     for (const ids of question) this.#check(ids)
     signal?.throwIfAborted()
     const job = new Job(question)

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { type ClassifyTrainSettings, classifyTrain } from '../../lib/cli/classifyTrain.js'
 import { makeData } from '../../lib/cli/data.js'
 import { evaluate } from '../../lib/cli/eval.js'
+import { rateAndExplain } from '../../lib/cli/fit.js'
 import { softLabels } from '../../lib/cli/softLabels.js'
 import { readDataset, writeDataset } from '../../lib/fit/dataset.js'
 import { buildModel, parseModelConfig, readModelConfig } from '../../lib/models/families.js'
@@ -158,6 +159,20 @@ describe('calibration', () => {
       ece: scores.ece,
     })
     expect(lines.join('\n')).toMatch(/kept +0\.0 % +at 1 or above, accuracy none/)
+  })
+
+  it('lantern fit abstains where no level reaches the threshold', async () => {
+    const { model } = await trained('towers-fit', { structure: 'twoTower' })
+    const pair = { job: 'examples/job.json', profile: 'examples/profile.json' }
+    const rate = (abstain: number) =>
+      rateAndExplain({ ...pair, classifier: model, explainer: at('base'), maxTokens: 2, abstain }, context)
+    lines.length = 0
+    const sure = await rate(0)
+    const { low, medium, high } = sure.probabilities
+    expect(lines[0]).toMatch(new RegExp(`^Rated ${sure.level} \\(low `))
+    lines.length = 0
+    expect(await rate(Math.max(low, medium, high) + 1e-3)).toMatchObject({ level: 'abstain' })
+    expect(lines[0]).toMatch(/^Abstained \(low [\d.]+ %, medium [\d.]+ %, high [\d.]+ %\)/)
   })
 
   it('is said to be left out where there is nothing to calibrate on', async () => {

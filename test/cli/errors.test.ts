@@ -86,6 +86,18 @@ describe('settings', () => {
     expect(error.message).toContain('no such file')
   })
 
+  it('takes class weights as a word or as three numbers', async () => {
+    const weights = async (text: string) =>
+      (
+        await rejection(
+          run('classify-train', '--model', at('nowhere'), '--data', 'd', '--out', 'o', '--class-weights', text),
+        )
+      ).message
+    for (const wrong of ['even', '1,2', '1,x,3'])
+      expect(await weights(wrong)).toMatch(/must be balanced or a list|entries/)
+    for (const right of ['balanced', '1,2,0.5']) expect(await weights(right)).toContain('nowhere')
+  })
+
   it('refuses the distill section where there is no teacher', async () => {
     const file = await config('section.yaml', 'distill: { divergence: forwardKL }\n')
     expect((await rejection(run('train', ...file))).message).toMatch(/section.yaml:1:1: distill: unknown key/)

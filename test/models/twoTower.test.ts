@@ -3,7 +3,7 @@ import { describe, expect, it, test } from 'vitest'
 import type { TwoTowerHead } from '../../lib/models/config.js'
 import { openFolder, saveFolder } from '../../lib/models/folder.js'
 import { pack } from '../../lib/models/packed.js'
-import { loadModel } from '../../lib/models/registry.js'
+import { loadDecoder, loadModel } from '../../lib/models/registry.js'
 import { readSafetensorsSync } from '../../lib/models/safetensors.js'
 import { TwoTower } from '../../lib/models/twoTower.js'
 import { crossEntropy } from '../../lib/ops/crossEntropy.js'
@@ -121,6 +121,11 @@ describe.each(['two-tower-qwen2', 'two-tower-modernbert'])('%s against float64',
     expect(recorded).toEqual(['linear', 'linear', 'crossEntropy'])
     const moved = [...model.parameters].flatMap(([tensor, { grad }]) => (grad ? [tensor] : []))
     expect(moved).toEqual(['two_tower.dense.weight', 'two_tower.dense.bias', 'two_tower.score.weight'])
+  })
+
+  it('writes no text', async () => {
+    using _saved = await towers(name, 'dot')
+    await expect(loadDecoder(device, join(root, `${name}-dot`))).rejects.toThrow('is a classifier of two towers')
   })
 
   it('takes pairs only', async () => {

@@ -6,6 +6,7 @@ import { type FitPrompt, fitPrompt } from '../../lib/fit/prompt.js'
 import { saveFolder } from '../../lib/models/folder.js'
 import { pack } from '../../lib/models/packed.js'
 import { loadModel } from '../../lib/models/registry.js'
+import { Classifier } from '../../lib/serve/classifier.js'
 import { FitService, type FitServiceOptions } from '../../lib/serve/fitService.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
 import { testDevice } from '../support.js'
@@ -63,6 +64,14 @@ async function sizes(prompt: FitPrompt): Promise<[number, number]> {
   const [job, profile] = classifierPrompt(tokenizer, model.config, prompt)
   return [job!.length, profile!.length]
 }
+
+test('takes the two texts of a pair, no fewer', async () => {
+  using model = await loadModel(device, classifier)
+  const towers = new Classifier(model)
+  await expect(towers.classify([[1, 2]])).rejects.toThrow('there are 1 sequences; give 2')
+  await expect(towers.classify([[1, 2], []])).rejects.toMatchObject({ code: 'ERR_PROMPT' })
+  await towers.close()
+})
 
 test('rates as the model does', async () => {
   const prompt = promptOf(0, 1)
