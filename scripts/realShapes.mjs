@@ -1,4 +1,4 @@
-// npm run test:real-shapes [-- --tokens N]: models of published shapes with random weights, on the CPU: a forward pass of Qwen2.5-0.5B and of
+// npm run test:shapes [-- --tokens N]: models of published shapes with random weights, on the CPU: a forward pass of Qwen2.5-0.5B and of
 // ModernBERT-large, and a training step of Qwen2.5-0.5B. What each holds at its peak must be what the plan says, within 1 %. Takes a minute and 10 GB.
 import { parseArgs } from 'node:util'
 import {

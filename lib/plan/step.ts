@@ -78,7 +78,7 @@ export function planStep(options: StepOptions): PlannedStep {
   const train = mode === 'train'
   const stored: Storage = { weights: precision, activations: precision }
   const workspace = train ? trainingStep(ledger, options, stored) : forwardPass(ledger, options, stored)
-  const body: ModelConfig = { ...student, numLabels: undefined, bare: true } as DecoderConfig
+  const body: ModelConfig = { ...student, numLabels: undefined, twoTower: undefined, bare: true } as DecoderConfig
   const held = frozen ? parameterCount(body) : 0 // of what does not learn
   const count = parameterCount(student) - held
   const tensors = tensorShapes(student).size - (frozen ? tensorShapes(body).size : 0)
