@@ -35,7 +35,7 @@ export function classify(ops: Ops, config: ModelConfig, hidden: Sized, { sequenc
   const width = 4
   if (config.modelType === 'modernbert') {
     const dense = ops.linear(pooled, hiddenSize, { activation: true })
-    return ops.linear(ops.norm(null, dense, 2).y, numLabels, { width })
+    return ops.linear(ops.norm(null, dense, 3).y, numLabels, { width })
   }
   const { classifierHiddenSize: dense } = config as DecoderConfig
   return ops.linear(dense === undefined ? pooled : ops.linear(pooled, dense, { activation: true }), numLabels, {
@@ -79,17 +79,17 @@ function decoder(ops: Ops, config: DecoderConfig, shape: Shape, recompute: boole
 function modernBert(ops: Ops, config: ModernBertConfig, shape: Shape, recompute: boolean): Sized {
   const { hiddenSize: h, intermediateSize: f, heads } = config
   const embedded = ops.embedding(shape.sequences * shape.length, h)
-  const start = ops.norm(null, embedded, 2, { width: 4 }).y
+  const start = ops.norm(null, embedded, 3, { width: 4 }).y
   const layer: Layer = (i, { x, delta }) => {
-    const before = delta ? ops.norm(delta, x, 2) : { y: ops.width === 4 ? x : ops.cast(x), sum: x }
+    const before = delta ? ops.norm(delta, x, 3) : { y: ops.width === 4 ? x : ops.cast(x), sum: x }
     const qkv = ops.linear(before.y, 3 * h)
     const { q, k } = ops.rope(ops.columns(qkv, h), ops.columns(qkv, h))
     const out = ops.attention(q, k, ops.columns(qkv, h), heads, pairs(config, i, shape))
-    const between = ops.norm(ops.linear(out, h), before.sum, 2)
+    const between = ops.norm(ops.linear(out, h), before.sum, 3)
     return { x: between.sum, delta: ops.linear(ops.gatedUnit(f, ops.linear(between.y, 2 * f)), h) }
   }
   const { x, delta } = runLayers(ops, config.layers, start, layer, recompute)
-  return ops.norm(delta, x, 2).y
+  return ops.norm(delta, x, 3).y
 }
 
 /** As lib/models/residual.ts: recorded, recorded to be computed again, or freed when the next layer has read it. */

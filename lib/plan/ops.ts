@@ -6,7 +6,7 @@ import { bytesOf, type Ledger, type Sized } from './ledger.js'
 //   op            outputs                  kept besides   its backward rule allocates        products (multiply-adds)
 //   embedding     t h 4                                                                      -
 //   norm          t h b (sum: t h 4)       t 4 (layer     t h 4; where activations are       -
-//                                          norm: t 8)     bfloat16 and sum is made t h b
+//                                          norm: t 12)    bfloat16 and sum is made t h b
 //   linear        t n b                    z: t n b with  t k b; with an activation t n b    t n k; backward twice that
 //                                          an activation
 //   columns       t n b                                   t k b, k: columns of its input     -
@@ -57,7 +57,7 @@ export class Ops {
   }
 
   /** rmsNorm, addRmsNorm, layerNorm and addLayerNorm; `kept`: numbers a row that the backward rule needs. */
-  norm(x: Sized | null, stream: Sized, kept: 1 | 2, { width = this.width, rows = stream.rows } = {}) {
+  norm(x: Sized | null, stream: Sized, kept: 1 | 3, { width = this.width, rows = stream.rows } = {}) {
     const { ledger } = this
     const y = ledger.take(stream.rows, stream.cols, width)
     const added = x ? ledger.like(stream) : null

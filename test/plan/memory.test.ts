@@ -161,6 +161,14 @@ for (const [name, config] of Object.entries({ CLASSIFIER, MODERNBERT }))
     expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
   })
 
+test('a step of a classifier whose encoder is frozen holds what the plan says', async () => {
+  using model = fresh(MODERNBERT, 'float32').trainable('head')
+  const { peak, memory } = await measured(model, classification(model), samples(1), { frozen: true })
+  const mapped = memory.parts.find((p) => p.mapped)! // here the encoder is not from a file
+  expect(mapped.name).toBe("the frozen encoder's weights")
+  expect(Math.abs((memory.allocated + mapped.bytes) / peak - 1)).toBeLessThan(CLOSE)
+})
+
 test.each(precisions)('distilling assets/student holds what the plan says: %o', async ({ precision, recompute }) => {
   const dtypes = { weights: precision, activations: precision }
   using model = await loadDecoder(device, 'assets/student', { trainable: true, ...dtypes })
