@@ -1,11 +1,10 @@
 import { ArgumentError } from '../errors.js'
 import { attention } from '../ops/attention.js'
-import { columns } from '../ops/elementwise.js'
 import { embedding } from '../ops/embedding.js'
 import { linear } from '../ops/linear.js'
 import { lastToken, meanPooling } from '../ops/pooling.js'
 import { addRmsNorm, headRmsNorm, rmsNorm } from '../ops/rmsNorm.js'
-import { rope } from '../ops/rope.js'
+import { rope, ropeQkvPacked } from '../ops/rope.js'
 import { swiglu, swigluPacked } from '../ops/swiglu.js'
 import type { Device } from '../tensor/device.js'
 import type { FloatDType, Tensor } from '../tensor/tensor.js'
@@ -67,35 +66,35 @@ export class Decoder extends Model<DecoderConfig> {
   }
 
   #attention(layer: DecoderLayer<Tensor>, i: number, x: Tensor, positions: Tensor, attend: Attend): Tensor {
-    const { headDim, rmsNormEps } = this.config
-    const { q, k, v } = this.#project(layer, x)
-    const rotated = rope({
-      q: layer.qNorm ? headRmsNorm(q, layer.qNorm, rmsNormEps) : q,
-      k: layer.kNorm ? headRmsNorm(k, layer.kNorm, rmsNormEps) : k,
-      positions,
-      table: this.#rope.table,
-      headDim,
-    })
-    return linear(attend(i, rotated.q, rotated.k, v), layer.o.weight, { bias: layer.o.bias })
+    const { q, k, v } = this.#project(layer, x, positions)
+    return linear(attend(i, q, k, v), layer.o.weight, { bias: layer.o.bias })
   }
 
-  #project({ qkv }: DecoderLayer<Tensor>, x: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
-    if ('weight' in qkv) {
-      const { heads, kvHeads, headDim } = this.config
-      const all = linear(x, qkv.weight, { bias: qkv.bias })
-      const [kStart, vStart] = [heads * headDim, (heads + kvHeads) * headDim]
-      return {
-        q: columns(all, 0, kStart),
-        k: columns(all, kStart, vStart),
-        v: columns(all, vStart, all.dim(-1)),
-      }
-    }
-    const { q, k, v } = qkv
-    return {
-      q: linear(x, q.weight, { bias: q.bias }),
-      k: linear(x, k.weight, { bias: k.bias }),
-      v: linear(x, v.weight, { bias: v.bias }),
-    }
+  /** Queries, keys and values, the first two rotated. */
+  #project(layer: DecoderLayer<Tensor>, x: Tensor, positions: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
+    const { heads, kvHeads, headDim, rmsNormEps } = this.config
+    const { qkv, qNorm, kNorm } = layer
+    const { table } = this.#rope
+    if ('weight' in qkv)
+      return ropeQkvPacked({
+        qkv: linear(x, qkv.weight, { bias: qkv.bias }),
+        heads,
+        kvHeads,
+        headDim,
+        positions,
+        table,
+      })
+    const q = linear(x, qkv.q.weight, { bias: qkv.q.bias })
+    const k = linear(x, qkv.k.weight, { bias: qkv.k.bias })
+    const v = linear(x, qkv.v.weight, { bias: qkv.v.bias })
+    const rotated = rope({
+      q: qNorm ? headRmsNorm(q, qNorm, rmsNormEps) : q,
+      k: kNorm ? headRmsNorm(k, kNorm, rmsNormEps) : k,
+      positions,
+      table,
+      headDim,
+    })
+    return { ...rotated, v }
   }
 
   #packed(batch: Packed): Attend {

@@ -1,12 +1,12 @@
 import { ArgumentError, ShapeError } from '../errors.js'
-import { attention } from '../ops/attention.js'
-import { cast, columns } from '../ops/elementwise.js'
+import { attentionQkvPacked } from '../ops/attention.js'
+import { cast } from '../ops/elementwise.js'
 import { embedding } from '../ops/embedding.js'
 import { gegluPacked } from '../ops/geglu.js'
 import { addLayerNorm, layerNorm } from '../ops/layerNorm.js'
 import { linear } from '../ops/linear.js'
 import { firstToken, meanPooling } from '../ops/pooling.js'
-import { rope, ropeTable } from '../ops/rope.js'
+import { ropeTable } from '../ops/rope.js'
 import type { Device } from '../tensor/device.js'
 import type { FloatDType, Tensor } from '../tensor/tensor.js'
 import { type Declare, Model, type WeightSource } from './model.js'
@@ -103,13 +103,11 @@ export class ModernBert extends Model<ModernBertConfig> {
   }
 
   #attention(layer: Layer<Tensor>, i: number, x: Tensor, { positions, cuSeqlens, maxSeqlen }: Packed): Tensor {
-    const { hiddenSize: h, heads, headDim, slidingWindow } = this.config
+    const { heads, headDim, slidingWindow } = this.config
     const window = slidingWindow?.[i] ?? null
     const qkv = linear(x, layer.qkv)
-    const table = window === null ? this.#globalRope : this.#localRope
-    const { q, k } = rope({ q: columns(qkv, 0, h), k: columns(qkv, h, 2 * h), positions, table, headDim })
-    const v = columns(qkv, 2 * h, 3 * h)
-    const out = attention({ q, k, v, cuSeqlens, maxSeqlen, heads, kvHeads: heads, headDim, window })
+    const rope = { positions, table: window === null ? this.#globalRope : this.#localRope }
+    const out = attentionQkvPacked({ qkv, rope, cuSeqlens, maxSeqlen, heads, kvHeads: heads, headDim, window })
     return linear(out, layer.attentionOut)
   }
 

@@ -59,13 +59,15 @@ function decoder(ops: Ops, config: DecoderConfig, shape: Shape, recompute: boole
   if (config.ropeScaling) ledger.take(tokens, 1, 4) // rows of its table
   const normed = (x: Sized, n: number) =>
     config.qkNorm ? ops.norm(null, x, 1, { rows: x.rows * n, width: ops.width }).y : x
+  const project = (x: Sized) => {
+    if (config.fusedProjections) return ops.ropeQkvPacked(ops.linear(x, qCols + 2 * kCols), qCols, kCols)
+    const [q, k, v] = [ops.linear(x, qCols), ops.linear(x, kCols), ops.linear(x, kCols)]
+    return { ...ops.rope(normed(q, heads), normed(k, kvHeads)), v }
+  }
   const layer: Layer = (i, { x, delta }) => {
     const before = ops.norm(delta, x, 1)
-    const all = config.fusedProjections ? ops.linear(before.y, qCols + 2 * kCols) : null
-    const project = (cols: number) => (all ? ops.columns(all, cols) : ops.linear(before.y, cols))
-    const [q, k, v] = [project(qCols), project(kCols), project(kCols)]
-    const rotated = ops.rope(normed(q, heads), normed(k, kvHeads))
-    const out = ops.attention(rotated.q, rotated.k, v, heads, pairs(config, i, shape))
+    const { q, k, v } = project(before.y)
+    const out = ops.attention(q, k, v, heads, pairs(config, i, shape))
     const between = ops.norm(ops.linear(out, h), before.sum, 1)
     const gated = config.fusedProjections
       ? ops.gatedUnit(f, ops.linear(between.y, 2 * f))
@@ -82,9 +84,7 @@ function modernBert(ops: Ops, config: ModernBertConfig, shape: Shape, recompute:
   const start = ops.norm(null, embedded, 3, { width: 4 }).y
   const layer: Layer = (i, { x, delta }) => {
     const before = delta ? ops.norm(delta, x, 3) : { y: ops.width === 4 ? x : ops.cast(x), sum: x }
-    const qkv = ops.linear(before.y, 3 * h)
-    const { q, k } = ops.rope(ops.columns(qkv, h), ops.columns(qkv, h))
-    const out = ops.attention(q, k, ops.columns(qkv, h), heads, pairs(config, i, shape))
+    const out = ops.attentionQkvPacked(ops.linear(before.y, 3 * h), heads, pairs(config, i, shape))
     const between = ops.norm(ops.linear(out, h), before.sum, 3)
     return { x: between.sum, delta: ops.linear(ops.gatedUnit(f, ops.linear(between.y, 2 * f)), h) }
   }

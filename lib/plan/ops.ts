@@ -103,11 +103,6 @@ export class Ops {
     return y
   }
 
-  /** Columns of `x` as a tensor of their own. */
-  columns(x: Sized, cols: number): Sized {
-    return this.#moved(x, this.ledger.take(x.rows, cols, x.width))
-  }
-
   /** A copy in the activations' dtype. */
   cast(x: Sized): Sized {
     return this.#moved(x, this.ledger.take(x.rows, x.cols, this.width))
@@ -146,6 +141,48 @@ export class Ops {
       },
     })
     return rotated
+  }
+
+  /** The same of one projection of `qCols` and twice `kCols` columns; the values are copied. */
+  ropeQkvPacked(qkv: Sized, qCols: number, kCols: number): { q: Sized; k: Sized; v: Sized } {
+    const { ledger } = this
+    const take = (cols: number) => ledger.take(qkv.rows, cols, qkv.width)
+    const [q, k, v] = [take(qCols), take(kCols), take(kCols)]
+    ledger.spend(2 * bytesOf(qkv))
+    ledger.record({
+      inputs: [qkv],
+      outputs: [q, k, v],
+      saved: [],
+      backward: () => {
+        ledger.spend(2 * bytesOf(qkv))
+        return [ledger.like(qkv)]
+      },
+    })
+    return { q, k, v }
+  }
+
+  /** Attention of one projection of queries, keys and values of as many heads, rotated first: the rotated two are kept. */
+  attentionQkvPacked(qkv: Sized, heads: number, pairs: number): Sized {
+    const { ledger } = this
+    const cols = qkv.cols / 3
+    const out = ledger.take(qkv.rows, cols, qkv.width)
+    const lse = ledger.recording ? [ledger.take(heads, qkv.rows, 4)] : []
+    const rotated = ledger.take(qkv.rows, 2 * cols, qkv.width)
+    const product = 2 * cols * pairs
+    const dtype = this.storage.activations
+    ledger.spend(2 * bytesOf(rotated) + sum(qkv, out), 2 * product, dtype)
+    ledger.record({
+      inputs: [qkv],
+      outputs: [out],
+      saved: [...lse, rotated],
+      backward: ([dout]) => {
+        const dqkv = ledger.like(qkv)
+        ledger.spend(2 * bytesOf(qkv) + 2 * bytesOf(rotated) + sum(out, dout), 5 * product, dtype)
+        return [dqkv]
+      },
+    })
+    if (!ledger.recording) ledger.give(rotated)
+    return out
   }
 
   /** lib/ops/attention.ts. @param pairs of a query and a key that it sees */
