@@ -141,6 +141,7 @@ export { TwoTower } from './models/twoTower.js'
 export { type BpeTrainerOptions, CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from './text/bpeTrainer.js'
 export { type ChatSample, encodeChat, encodeChatSample } from './text/chat.js'
 export { type ChatMessage, ChatTemplate } from './text/chatTemplate.js'
+export { type NamedTokenizer, requireSameTokens } from './text/sameTokens.js'
 export {
   type ChatTemplateOptions,
   type DecodeOptions,

@@ -3,10 +3,10 @@ import type { Command } from 'commander'
 import type { z } from 'zod'
 import { distillation } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
-import { TokenizerError } from '../errors.js'
 import { readModelConfig } from '../models/families.js'
 import type { Device } from '../tensor/device.js'
 import type { FloatDType } from '../tensor/tensor.js'
+import { requireSameTokens } from '../text/sameTokens.js'
 import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { withDevice } from './device.js'
@@ -56,7 +56,10 @@ export async function distill(input: DistillSettings, context: TrainingContext):
   return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(settings.training.precision, device)
     const tokenizer = await Tokenizer.fromFolder(settings.model)
-    requireSameTokens(tokenizer, await Tokenizer.fromFolder(settings.teacher), settings)
+    requireSameTokens(
+      { name: settings.model, tokenizer },
+      { name: settings.teacher, tokenizer: await Tokenizer.fromFolder(settings.teacher) },
+    )
     return await runInFolder(
       device,
       {
@@ -93,23 +96,4 @@ async function openBoth(
     from[Symbol.dispose]()
     throw error
   }
-}
-
-/** A divergence compares probabilities id by id: an id must mean the same token on both sides. */
-function requireSameTokens(tokenizer: Tokenizer, other: Tokenizer, names: { model: string; teacher: string }): void {
-  const { model: student, teacher } = names
-  const advice =
-    'distil between models that share a tokenizer, or train the student on the labels alone with lantern train'
-  if (other.vocabSize !== tokenizer.vocabSize)
-    throw new TokenizerError(
-      'TOKENIZER_MISMATCH',
-      `${student} has a tokenizer of ${tokenizer.vocabSize} tokens and the teacher ${teacher} one of ${other.vocabSize}; ${advice}`,
-    )
-  const vocabulary = tokenizer.vocabulary()
-  for (const [token, id] of other.vocabulary())
-    if (vocabulary.get(token) !== id)
-      throw new TokenizerError(
-        'TOKENIZER_MISMATCH',
-        `${JSON.stringify(token)} is token ${id} of the teacher ${teacher} but ${vocabulary.get(token) ?? 'none'} of ${student}; ${advice}`,
-      )
 }
