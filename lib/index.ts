@@ -115,6 +115,7 @@ export { swiglu, swigluPacked } from './ops/swiglu.js'
 export { eosTokenIds, type ModelConfig, type Pooling, type TwoTowerHead } from './models/config.js'
 export { Decoder } from './models/decoder.js'
 export type { DecoderConfig, LongRope } from './models/decoderConfig.js'
+export { fileDigest, modelDigest } from './models/digest.js'
 export { configToJson, parameterCount, parseModelConfig, readModelConfig, tensorShapes } from './models/families.js'
 export { type FolderContent, type ModelFolder, openFolder, saveFolder } from './models/folder.js'
 export { embed } from './models/gte.js'
@@ -248,6 +249,18 @@ export {
   type LevelSampleOptions,
   levelSample,
 } from './distill/samples.js'
+export {
+  beginStage,
+  finishStage,
+  planStage,
+  type StageInputs,
+  type StageLinks,
+  type StagePlan,
+  type StageProblem,
+  type StageResult,
+  stageOrder,
+  stageProblems,
+} from './distill/stages.js'
 
 // Planning: memory and time of a training step, from the configs alone.
 

@@ -13,6 +13,7 @@ import { pretrainCommand } from './pretrain.js'
 import { pullCommand } from './pull.js'
 import { serveCommand } from './serve.js'
 import { softLabelsCommand } from './softLabels.js'
+import { stagesCommand } from './stages.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
 
@@ -38,6 +39,7 @@ trainCommand(program)
 distillCommand(program)
 classifyTrainCommand(program)
 softLabelsCommand(program)
+stagesCommand(program)
 evalCommand(program)
 fitCommand(program)
 generateCommand(program)
