@@ -109,6 +109,7 @@ export {
 } from './ops/rope.js'
 export { type RowSampling, type SamplingBatch, sample } from './ops/sampling.js'
 export { swiglu, swigluPacked } from './ops/swiglu.js'
+export { type TopKLoss, type TopKTeacher, topKDivergence } from './ops/topKDivergence.js'
 
 // Models: Hugging Face folders in and out, weights mapped.
 

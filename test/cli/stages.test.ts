@@ -35,15 +35,15 @@ stages:
   - { name: rater, kind: classify, from: small, training: *short }
 `
 
-describe('a chain of stages', () => {
-  beforeAll(async () => {
-    await writeTinyTokenizer(at('tokenizer'))
-    await writeTinyModel(device, at('base'), { tokenizerFrom: at('tokenizer') })
-    await writeTinyModel(device, at('small'), { tokenizerFrom: at('tokenizer'), seed: 2, hiddenSize: 16 })
-    await makeData({ out: at('data'), pairs: 12, seed: 5, validation: 0.2, test: 0.2 }, () => {})
-    await writeFile(config, chain())
-  })
+beforeAll(async () => {
+  await writeTinyTokenizer(at('tokenizer'))
+  await writeTinyModel(device, at('base'), { tokenizerFrom: at('tokenizer') })
+  await writeTinyModel(device, at('small'), { tokenizerFrom: at('tokenizer'), seed: 2, hiddenSize: 16 })
+  await makeData({ out: at('data'), pairs: 12, seed: 5, validation: 0.2, test: 0.2 }, () => {})
+  await writeFile(config, chain())
+})
 
+describe('a chain of stages', () => {
   it('is interrupted cleanly and goes on in the middle of a stage', async () => {
     const controller = new AbortController()
     let steps = 0
