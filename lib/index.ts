@@ -241,6 +241,8 @@ export {
   distillation,
   forwardFlops,
   languageModelling,
+  type OfflineDistillationOptions,
+  offlineDistillation,
 } from './distill/objectives.js'
 export {
   classifierPrompt,
@@ -262,6 +264,17 @@ export {
   stageOrder,
   stageProblems,
 } from './distill/stages.js'
+export {
+  type SampleSignal,
+  type SignalError,
+  samplesDigest,
+  signalOf,
+  TeacherSignal,
+  TeacherSignalError,
+  type TeacherSignalHeader,
+  type TeacherSignalIdentity,
+} from './distill/teacherSignal.js'
+export { type WriteTeacherSignal, writeTeacherSignal } from './distill/writeTeacherSignal.js'
 
 // Planning: memory and time of a training step, from the configs alone.
 

@@ -14,6 +14,7 @@ import { pullCommand } from './pull.js'
 import { serveCommand } from './serve.js'
 import { softLabelsCommand } from './softLabels.js'
 import { stagesCommand } from './stages.js'
+import { teacherSignalCommand } from './teacherSignal.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
 
@@ -36,6 +37,7 @@ planCommand(program)
 dataCommand(program)
 pretrainCommand(program)
 trainCommand(program)
+teacherSignalCommand(program)
 distillCommand(program)
 classifyTrainCommand(program)
 softLabelsCommand(program)

@@ -107,7 +107,9 @@ describe('settings', () => {
   it('says which flag gives what neither file nor flags have', async () => {
     const file = await config('partial.json', '{ "model": "a", "out": "b", "training": { "precision": "bfloat16" } }')
     const error = await rejection(run('distill', ...file, '--data', 'd'))
-    expect(error.message).toBe('lantern distill: teacher is missing; pass --teacher')
+    expect(error.message).toBe(
+      'lantern distill: teacher is missing; pass --teacher, or --teacher-signal with a file that lantern teacher-signal wrote',
+    )
   })
 
   it.each([
