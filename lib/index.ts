@@ -109,12 +109,14 @@ export {
 } from './ops/rope.js'
 export { type RowSampling, type SamplingBatch, sample } from './ops/sampling.js'
 export { swiglu, swigluPacked } from './ops/swiglu.js'
+export { type TopKLoss, type TopKTeacher, topKDivergence } from './ops/topKDivergence.js'
 
 // Models: Hugging Face folders in and out, weights mapped.
 
 export { eosTokenIds, type ModelConfig, type Pooling, type TwoTowerHead } from './models/config.js'
 export { Decoder } from './models/decoder.js'
 export type { DecoderConfig, LongRope } from './models/decoderConfig.js'
+export { fileDigest, modelDigest } from './models/digest.js'
 export { configToJson, parameterCount, parseModelConfig, readModelConfig, tensorShapes } from './models/families.js'
 export { type FolderContent, type ModelFolder, openFolder, saveFolder } from './models/folder.js'
 export { embed } from './models/gte.js'
@@ -141,6 +143,7 @@ export { TwoTower } from './models/twoTower.js'
 export { type BpeTrainerOptions, CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from './text/bpeTrainer.js'
 export { type ChatSample, encodeChat, encodeChatSample } from './text/chat.js'
 export { type ChatMessage, ChatTemplate } from './text/chatTemplate.js'
+export { type NamedTokenizer, requireSameTokens } from './text/sameTokens.js'
 export {
   type ChatTemplateOptions,
   type DecodeOptions,
@@ -238,6 +241,8 @@ export {
   distillation,
   forwardFlops,
   languageModelling,
+  type OfflineDistillationOptions,
+  offlineDistillation,
 } from './distill/objectives.js'
 export {
   classifierPrompt,
@@ -247,6 +252,29 @@ export {
   type LevelSampleOptions,
   levelSample,
 } from './distill/samples.js'
+export {
+  beginStage,
+  finishStage,
+  planStage,
+  type StageInputs,
+  type StageLinks,
+  type StagePlan,
+  type StageProblem,
+  type StageResult,
+  stageOrder,
+  stageProblems,
+} from './distill/stages.js'
+export {
+  type SampleSignal,
+  type SignalError,
+  samplesDigest,
+  signalOf,
+  TeacherSignal,
+  TeacherSignalError,
+  type TeacherSignalHeader,
+  type TeacherSignalIdentity,
+} from './distill/teacherSignal.js'
+export { type WriteTeacherSignal, writeTeacherSignal } from './distill/writeTeacherSignal.js'
 
 // Planning: memory and time of a training step, from the configs alone.
 

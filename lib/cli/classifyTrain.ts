@@ -19,7 +19,8 @@ import { exitCodeOf, runInFolder, type TrainingContext, type TrainingResult } fr
 
 const weight = z.number().min(0).max(1e6)
 
-const schema = runSettings.extend({
+/** What a classifier is and learns. */
+export const classifierSettings = z.object({
   ...headSettings.shape,
   frozen: z.boolean().default(false).describe('train the head alone, over an encoder that stays as it is'),
   classWeights: z
@@ -33,8 +34,9 @@ const schema = runSettings.extend({
     .boolean()
     .default(false)
     .describe('learn the probabilities that lantern soft-labels wrote into the data, in place of the levels'),
-  training: trainingSettings.prefault({}),
 })
+
+const schema = runSettings.extend({ ...classifierSettings.shape, training: trainingSettings.prefault({}) })
 
 /** Settings of `lantern classify-train`. */
 export type ClassifyTrainSettings = z.input<typeof schema>

@@ -1,22 +1,44 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import type { z } from 'zod'
-import { distillation } from '../distill/objectives.js'
+import { z } from 'zod'
+import { distillation, offlineDistillation } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
-import { TokenizerError } from '../errors.js'
+import { TeacherSignal } from '../distill/teacherSignal.js'
+import { ConfigError } from '../errors.js'
+import type { PairSample } from '../fit/dataset.js'
+import type { ModelConfig } from '../models/config.js'
+import type { Decoder } from '../models/decoder.js'
+import { modelDigest } from '../models/digest.js'
 import { readModelConfig } from '../models/families.js'
-import type { Device } from '../tensor/device.js'
-import type { FloatDType } from '../tensor/tensor.js'
+import { requireSameTokens } from '../text/sameTokens.js'
 import { Tokenizer } from '../text/tokenizer.js'
+import type { Sample } from '../train/batches.js'
+import type { Objective } from '../train/trainer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
-import { openModel } from './models.js'
-import { distillSettings, dtypeOf, folder, runSettings, trainingSettings } from './settings.js'
-import { exitCodeOf, type Learner, runInFolder, type TrainingContext, type TrainingResult } from './training.js'
+import { type Opened, openModel } from './models.js'
+import { distillSettings, dtypeOf, file, folder, runSettings, trainingSettings } from './settings.js'
+import { signalErrorText } from './teacherSignal.js'
+import {
+  exitCodeOf,
+  type Learner,
+  longestSample,
+  runInFolder,
+  type TrainingContext,
+  type TrainingResult,
+} from './training.js'
 
 const schema = runSettings.extend({
-  teacher: folder('model to learn from: frozen, with the same tokenizer'),
+  teacher: folder('model to learn from: frozen, with the same tokenizer').optional(),
+  teacherSignal: file(
+    'what lantern teacher-signal wrote of it, in place of the model; with --teacher it is checked to be of that',
+  ).optional(),
+  topK: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('probabilities a token that the teacher signal must have; default: those it has'),
   distill: distillSettings.prefault({}),
   training: trainingSettings.prefault({}),
 })
@@ -53,63 +75,81 @@ ${exampleConfig.replace(/^/gm, '  ').trimEnd()}`,
  */
 export async function distill(input: DistillSettings, context: TrainingContext): Promise<TrainingResult> {
   const settings = checkSettings('distill', schema, input)
+  if (settings.teacher === undefined && settings.teacherSignal === undefined) throw noTeacher()
   return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(settings.training.precision, device)
     const tokenizer = await Tokenizer.fromFolder(settings.model)
-    requireSameTokens(tokenizer, await Tokenizer.fromFolder(settings.teacher), settings)
-    return await runInFolder(
-      device,
-      {
-        command: 'distill',
-        settings,
-        config: await readModelConfig(join(settings.model, 'config.json')),
-        teacher: await readModelConfig(join(settings.teacher, 'config.json')),
-        dtype,
-        identity: settings.distill,
-        encode: ({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation),
-        open: () => openBoth(device, settings, dtype),
-      },
-      context,
-    )
+    const config = await readModelConfig(join(settings.model, 'config.json'))
+    const openStudent = () =>
+      openModel(device, settings.model, 'decode', { trainable: true, weights: dtype, activations: dtype })
+    const run = {
+      command: 'distill',
+      settings,
+      config,
+      dtype,
+      encode: ({ prompt, explanation }: PairSample) => explanationSample(tokenizer, prompt, explanation),
+    }
+    if (settings.teacherSignal !== undefined) {
+      using signal = new TeacherSignal(settings.teacherSignal)
+      await requireSignal(signal, settings, config, tokenizer)
+      const { error, ...identity } = signal.header
+      context.print(`${signal.path}: ${error ? signalErrorText(identity.topK, error) : 'not complete'}`)
+      const open = async (samples: readonly Sample[]) =>
+        learner(await openStudent(), (model) => offlineDistillation(model, signal, samples, settings.distill))
+      return await runInFolder(device, { ...run, open, identity: [settings.distill, identity] }, context)
+    }
+    const name = settings.teacher!
+    requireSameTokens({ name: settings.model, tokenizer }, { name, tokenizer: await Tokenizer.fromFolder(name) })
+    const teacher = await readModelConfig(join(name, 'config.json'))
+    const open = async () => {
+      const from = await openModel(device, name, 'decode', { activations: dtype })
+      try {
+        return learner(await openStudent(), (model) => distillation(model, from.model, settings.distill), from)
+      } catch (error) {
+        from[Symbol.dispose]()
+        throw error
+      }
+    }
+    return await runInFolder(device, { ...run, teacher, open, identity: settings.distill }, context)
   })
 }
 
-async function openBoth(
-  device: Device,
-  { model, teacher, distill }: z.output<typeof schema>,
-  dtype: FloatDType,
-): Promise<Learner> {
-  const from = await openModel(device, teacher, 'decode', { activations: dtype })
+/** A student with what it learns; neither it nor what it learns from is left open when that cannot be. */
+function learner(student: Opened<Decoder>, objective: (model: Decoder) => Objective, from?: Disposable): Learner {
+  const close = () => student[Symbol.dispose]()
   try {
-    const dtypes = { weights: dtype, activations: dtype }
-    const student = await openModel(device, model, 'decode', { trainable: true, ...dtypes })
     const dispose = () => {
-      student[Symbol.dispose]()
-      from[Symbol.dispose]()
+      close()
+      from?.[Symbol.dispose]()
     }
-    const objective = distillation(student.model, from.model, distill)
-    return { model: student.model, objective, [Symbol.dispose]: dispose }
+    return { model: student.model, objective: objective(student.model), [Symbol.dispose]: dispose }
   } catch (error) {
-    from[Symbol.dispose]()
+    close()
     throw error
   }
 }
 
-/** A divergence compares probabilities id by id: an id must mean the same token on both sides. */
-function requireSameTokens(tokenizer: Tokenizer, other: Tokenizer, names: { model: string; teacher: string }): void {
-  const { model: student, teacher } = names
-  const advice =
-    'distil between models that share a tokenizer, or train the student on the labels alone with lantern train'
-  if (other.vocabSize !== tokenizer.vocabSize)
-    throw new TokenizerError(
-      'TOKENIZER_MISMATCH',
-      `${student} has a tokenizer of ${tokenizer.vocabSize} tokens and the teacher ${teacher} one of ${other.vocabSize}; ${advice}`,
-    )
-  const vocabulary = tokenizer.vocabulary()
-  for (const [token, id] of other.vocabulary())
-    if (vocabulary.get(token) !== id)
-      throw new TokenizerError(
-        'TOKENIZER_MISMATCH',
-        `${JSON.stringify(token)} is token ${id} of the teacher ${teacher} but ${vocabulary.get(token) ?? 'none'} of ${student}; ${advice}`,
-      )
+function noTeacher(): ConfigError {
+  const message = 'is missing; pass --teacher, or --teacher-signal with a file that lantern teacher-signal wrote'
+  return new ConfigError('CONFIG_INVALID', `lantern distill: teacher ${message}`, 'distill', [
+    { path: 'teacher', message },
+  ])
+}
+
+/** A signal is of use for the same tokens, settings and, where one is named, teacher. @throws TeacherSignalError ERR_SIGNAL_MISMATCH */
+async function requireSignal(
+  signal: TeacherSignal,
+  { teacher, topK, distill, training }: z.output<typeof schema>,
+  config: ModelConfig,
+  tokenizer: Tokenizer,
+): Promise<void> {
+  signal.require({
+    tokenizer: tokenizer.contentHash(),
+    vocabulary: tokenizer.vocabSize,
+    temperature: distill.temperature,
+    ...(topK !== undefined && { topK }),
+    maxLength: longestSample(training, config),
+    longSamples: training.longSamples,
+    ...(teacher !== undefined && { teacher: await modelDigest(teacher) }),
+  })
 }

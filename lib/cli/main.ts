@@ -13,6 +13,8 @@ import { pretrainCommand } from './pretrain.js'
 import { pullCommand } from './pull.js'
 import { serveCommand } from './serve.js'
 import { softLabelsCommand } from './softLabels.js'
+import { stagesCommand } from './stages.js'
+import { teacherSignalCommand } from './teacherSignal.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
 
@@ -35,9 +37,11 @@ planCommand(program)
 dataCommand(program)
 pretrainCommand(program)
 trainCommand(program)
+teacherSignalCommand(program)
 distillCommand(program)
 classifyTrainCommand(program)
 softLabelsCommand(program)
+stagesCommand(program)
 evalCommand(program)
 fitCommand(program)
 generateCommand(program)

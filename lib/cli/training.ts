@@ -64,8 +64,8 @@ interface Run {
   /** What a resumed run must share besides data and training settings. */
   identity?: unknown
   encode(sample: PairSample): Sample
-  /** Loads what is large, when it is known to fit. */
-  open(): Promise<Learner>
+  /** Loads what is large, when it is known to fit; gets all samples, those of training first. */
+  open(samples: readonly Sample[]): Promise<Learner>
 }
 
 /** Data in, trained model out: what train, distill and classify-train have in common. */
@@ -76,7 +76,7 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
   const started = Date.now()
   const data = await readSamples(run, print)
   print(await preflight(requestOf(run, data.train), machineHere(device), settings.anyway))
-  using learner = await run.open()
+  using learner = await run.open([...data.train, ...data.validation])
   const { model, objective } = learner
   model.recompute = training.recompute
   const optimiser = new Optimiser(model.parameters, { betas: training.betas, weightDecay: training.weightDecay })
@@ -145,16 +145,27 @@ async function finish(run: Run, device: Device, result: TrainingResult, print: P
   print(`${how} after ${steps} steps in ${Math.round(seconds)} s${loss}; model in ${result.model}`)
 }
 
-interface Data {
+/** The samples of a folder of data. */
+export interface Data {
   train: Sample[]
   validation: Sample[]
   truncated: number
   skipped: number
 }
 
-async function readSamples({ settings, config, encode }: Run, print: Print): Promise<Data> {
+/** Where samples are read from and how. */
+interface Reading extends Pick<Run, 'config' | 'encode'> {
+  settings: { data: string; training: Pick<TrainingSettings, 'maxLength' | 'longSamples'> }
+}
+
+/** Tokens of the longest sample that is asked for and that the model has positions for. */
+export const longestSample = (training: Pick<TrainingSettings, 'maxLength'>, config: ModelConfig): number =>
+  Math.min(training.maxLength, config.maxPositionEmbeddings)
+
+/** The samples of a folder of data, as many tokens of each as fit. */
+export async function readSamples({ settings, config, encode }: Reading, print: Print): Promise<Data> {
   const { training } = settings
-  const maxLength = Math.min(training.maxLength, config.maxPositionEmbeddings)
+  const maxLength = longestSample(training, config)
   const read = async (name: string) => {
     const samples: Sample[] = []
     for await (const sample of readDataset(join(settings.data, name))) samples.push(encode(sample))

@@ -3,10 +3,13 @@ import type { Model } from '../models/model.js'
 import { type Packed, pack } from '../models/packed.js'
 import { crossEntropy } from '../ops/crossEntropy.js'
 import { type DistillLoss, distillHead, linearCrossEntropy } from '../ops/distillHead.js'
+import { add, columns, concat } from '../ops/elementwise.js'
+import { topKDivergence } from '../ops/topKDivergence.js'
 import type { Device } from '../tensor/device.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type Sample, sequencesOf } from '../train/batches.js'
 import type { LossParts, Objective } from '../train/trainer.js'
+import { type SampleSignal, signalOf, type TeacherSignal } from './teacherSignal.js'
 
 /** Supervised fine-tuning: cross entropy of the next token. */
 export function languageModelling(model: Decoder): Objective {
@@ -70,6 +73,74 @@ export function distillation(student: Decoder, teacher: Decoder, options: Distil
       agreement: sums.agreement! / valid,
     }),
     flops: (samples) => 3 * forwardFlops(student, samples) + forwardFlops(teacher, samples),
+  }
+}
+
+/** What a student learns from a file of a teacher's signal; the temperature is the file's. */
+export type OfflineDistillationOptions = Omit<DistillationOptions, 'temperature' | 'vocabularyPolicy'>
+
+/**
+ * Distillation without the teacher: as `distillation`, with the divergence between the k most probable tokens of a file and the rest as one
+ * bucket (docs/KD.md).
+ * @param samples that the file was made from, in its order
+ * @throws TeacherSignalError ERR_SIGNAL_MISMATCH when it was made from others
+ */
+export function offlineDistillation(
+  student: Decoder,
+  signal: TeacherSignal,
+  samples: readonly Sample[],
+  options: OfflineDistillationOptions,
+): Objective {
+  const { lambdaSft = 0.1, lambdaKd = 0.9, divergence, beta } = options
+  const { topK: k, temperature, vocabulary } = signal.header
+  const signalFor = signalOf(signal, samples)
+  return {
+    parts: ['ce', 'kd', 'teacherEntropy', 'valid'],
+    loss(micro, scale) {
+      const { device } = student
+      const { batch, labels } = packed(device, micro)
+      const { entropy, ...teacher } = joined(micro, signalFor)
+      const hidden = student.forward(batch)
+      const common = { hidden, weight: student.headWeight }
+      const sft = linearCrossEntropy(hidden, student.headWeight, labels, { scale: lambdaSft * scale })
+      const kd = topKDivergence({
+        ...common,
+        teacher: { k, ...teacher },
+        divergence,
+        ...(beta !== undefined && { beta }),
+        temperature,
+        vocabulary,
+        scale: lambdaKd * scale,
+      })
+      const rest = device.tensor([entropy, teacher.tokens.length])
+      return { loss: add(sft.loss, kd.loss), parts: concat(concat(columns(sft.parts, 0, 1), kd.sum), rest) }
+    },
+    total: (sums, valid): LossParts => ({
+      loss: (lambdaSft * sums.ce! + lambdaKd * sums.kd!) / valid,
+      ce: sums.ce! / valid,
+      kd: sums.kd! / valid,
+      teacherEntropy: sums.teacherEntropy! / valid,
+    }),
+    flops: (micro) => 3 * forwardFlops(student, micro),
+  }
+}
+
+/** The signals of a micro-batch, one sample after the other, as its packed tokens are. */
+function joined(micro: readonly Sample[], signalFor: (sample: Sample) => SampleSignal) {
+  const signals = micro.map(signalFor)
+  const tokens: number[] = []
+  let at = 0
+  for (const { ids, labels } of micro) {
+    labels.forEach((y, i) => {
+      if (y !== -100) tokens.push(at + i)
+    })
+    at += ids.length
+  }
+  return {
+    tokens: Int32Array.from(tokens),
+    ids: Int32Array.from(signals.flatMap((s) => Array.from(s.ids))),
+    logProbabilities: Float32Array.from(signals.flatMap((s) => Array.from(s.logProbabilities))),
+    entropy: signals.reduce((n, s) => n + s.entropy.reduce((a, b) => a + b, 0), 0),
   }
 }
 

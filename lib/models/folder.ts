@@ -21,7 +21,7 @@ const SINGLE = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
 /** The files that tokenizers of Hugging Face folders consist of. */
-const TOKENIZER_FILES = [
+export const TOKENIZER_FILES: readonly string[] = [
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',

@@ -51,6 +51,12 @@ export interface DivergenceOptions {
   beta?: number
 }
 
+/**
+ * @internal kDivergenceStats of native/kernels/divergence.h: what the forward keeps of a row for the backward. The largest logit of the student
+ * comes first, and third what its logarithm of the sum of exponentials is above that (at temperature 1).
+ */
+export const DIVERGENCE_STATS = 8
+
 /** @internal The kernels' fields for a divergence. @throws ArgumentError for values outside their range */
 export function divergenceFields(op: string, kind: DivergenceKind, options: DivergenceOptions) {
   const { temperature = 1, scaleByTemperatureSquared = false } = options
@@ -95,7 +101,7 @@ export function divergence(
   const { device } = student
   const record = recording(student)
   const value = device.empty([rows])
-  const stats = record ? device.empty([rows, STATS]) : null
+  const stats = record ? device.empty([rows, DIVERGENCE_STATS]) : null
   device.launch('divergence', { student, teacher, value, stats, ...common })
   if (record)
     device.tape!.record({
@@ -112,5 +118,3 @@ export function divergence(
     })
   return value
 }
-
-const STATS = 8 // kDivergenceStats of native/kernels/divergence.h

@@ -2,7 +2,7 @@ import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers'
 import { TokenizerError } from '../errors.js'
 import { tokenBytes } from './byteLevel.js'
 import { type ChatMessage, ChatTemplate } from './chatTemplate.js'
-import { readTokenizerFiles, specialTokenContent, type TokenizerFiles } from './tokenizerFiles.js'
+import { readTokenizerFiles, specialTokenContent, type TokenizerFiles, tokenizerHash } from './tokenizerFiles.js'
 import { cacheWords } from './wordCache.js'
 
 /** How text becomes ids. */
@@ -54,10 +54,12 @@ export class Tokenizer {
   /** Bytes of every id, where the decoder is byte-level; decoding by bytes is exact and works incrementally. */
   private readonly bytes: (Uint8Array | undefined)[] | null
   private readonly cleanUpSpaces: boolean
+  private readonly json: TokenizerFiles['tokenizer']
 
   /** @throws TokenizerError when the files ask for something that is not supported */
   constructor(files: TokenizerFiles) {
     const { tokenizer, config } = files
+    this.json = tokenizer
     try {
       this.inner = new HfTokenizer(tokenizer, config)
       cacheWords(this.inner, tokenizer)
@@ -93,6 +95,11 @@ export class Tokenizer {
    */
   static async fromFolder(folder: string): Promise<Tokenizer> {
     return new Tokenizer(await readTokenizerFiles(folder))
+  }
+
+  /** SHA-256 of what decides the ids of a text: vocabulary, merges, added tokens, normalizer and the rules that cut words. */
+  contentHash(): string {
+    return tokenizerHash(this.json)
   }
 
   /** Id of every entry of the vocabulary, added tokens included. */

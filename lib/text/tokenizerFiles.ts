@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ChatTemplateError, TokenizerError } from '../errors.js'
@@ -139,3 +140,22 @@ export function specialTokenContent(value: unknown): string | undefined {
   if (typeof value === 'string') return value
   return isObject(value) && typeof value.content === 'string' ? value.content : undefined
 }
+
+/** What of a tokenizer.json decides the ids of a text. Truncation and padding are the caller's business. */
+const DECISIVE = ['normalizer', 'pre_tokenizer', 'post_processor', 'added_tokens', 'model'] as const
+
+/** SHA-256 of what decides the ids of a text, whatever the order of keys and the way merges are written in the file. */
+export function tokenizerHash(json: TokenizerJson): string {
+  const { merges } = json.model
+  const pairs = Array.isArray(merges) ? merges.map((m) => (Array.isArray(m) ? m.join(' ') : m)) : merges
+  const content: TokenizerJson = { ...json, model: { ...json.model, merges: pairs } }
+  const hash = createHash('sha256')
+  for (const key of DECISIVE) hash.update(`${key}:${JSON.stringify(content[key] ?? null, sorted)}\n`)
+  return hash.digest('hex')
+}
+
+/** Objects with their keys in order, so that equal contents are equal texts. */
+const sorted = (_key: string, value: unknown): unknown =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
+    : value

@@ -29,6 +29,7 @@ import {
   TokenizerError,
 } from '../../lib/errors.js'
 import { Device } from '../../lib/tensor/device.js'
+import { Tokenizer } from '../../lib/text/tokenizer.js'
 import { DivergedError, type StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
 import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from '../tiny.js'
@@ -106,7 +107,9 @@ describe('settings', () => {
   it('says which flag gives what neither file nor flags have', async () => {
     const file = await config('partial.json', '{ "model": "a", "out": "b", "training": { "precision": "bfloat16" } }')
     const error = await rejection(run('distill', ...file, '--data', 'd'))
-    expect(error.message).toBe('lantern distill: teacher is missing; pass --teacher')
+    expect(error.message).toBe(
+      'lantern distill: teacher is missing; pass --teacher, or --teacher-signal with a file that lantern teacher-signal wrote',
+    )
   })
 
   it.each([
@@ -215,8 +218,15 @@ describe('data and models that do not fit', () => {
     const error = await rejection(distill({ ...settings('x'), teacher: at('stranger') }, quiet))
     expect(error).toBeInstanceOf(TokenizerError)
     expect(error.message).toMatch(
-      /is token \d+ of the teacher .*stranger but (\d+|none) of .*base; distil between models that share/,
+      /^token \d+ is "[^ ]+" of the teacher .*stranger but "[^ ]+" of .*base; distil between models that share/,
     )
+    const [own, other] = await Promise.all([at('base'), at('stranger')].map((path) => Tokenizer.fromFolder(path)))
+    const id = Number(/\d+/.exec(error.message)![0])
+    const token = (of: Tokenizer, wanted: number) => [...of.vocabulary()].find(([, i]) => i === wanted)?.[0]
+    expect(error.message).toContain(`${JSON.stringify(token(other!, id))} of the teacher`)
+    for (let i = 0; i < id; i++) expect(token(own!, i)).toBe(token(other!, i))
+    expect(own!.contentHash()).not.toBe(other!.contentHash())
+    expect(own!.contentHash()).toBe((await Tokenizer.fromFolder(at('tokenizer'))).contentHash())
   })
 
   it('refuses to go on with a run under other settings', async () => {
