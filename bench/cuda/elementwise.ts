@@ -1,5 +1,5 @@
 import { adamw, parameterTable } from '../../lib/ops/adamw.js'
-import { addScaled, cast, columns, countNonFinite, fill } from '../../lib/ops/elementwise.js'
+import { addScaled, cast, columns, countNonFinite, fill, multiply } from '../../lib/ops/elementwise.js'
 import { embedding } from '../../lib/ops/embedding.js'
 import { geglu } from '../../lib/ops/geglu.js'
 import { gradNorm } from '../../lib/ops/gradNorm.js'
@@ -138,7 +138,11 @@ export const elementwise: readonly Case[] = [
       run(device) {
         const [a, b] = [1, 2].map(() => randomTensor(device, [ROWS, COLS], dtype))
         addScaled(a!, 1, b!, 0.5)
-        return [{ kernel: 'elementwise_addScaled', bytes: 3 * bytes(a!) }]
+        multiply(a!, b!)
+        return [
+          { kernel: 'elementwise_addScaled', bytes: 3 * bytes(a!) },
+          { kernel: 'elementwise_multiply', bytes: 3 * bytes(a!) },
+        ]
       },
     }),
   ),

@@ -49,6 +49,21 @@ TEST("addScaled") {
   });
 }
 
+TEST("multiply") {
+  everywhere([](Runner& r) {
+    for (const DType dtype : kFloats)
+      for (const int64_t n : kCounts) {
+        Buffer a = floats(n, dtype, 1), b = floats(n, dtype, 2), y(n, dtype);
+        std::vector<double> want(static_cast<size_t>(n));
+        for (int64_t i = 0; i < n; ++i) want[size_t(i)] = double(a[i]) * b[i];
+        OK(r.run("multiply", MultiplyParams{a, b, y, n, dtype}));
+        NEAR(y, want, tolerance(dtype));
+        OK(r.run("multiply", MultiplyParams{a, b, b, n, dtype}));  // in place
+        NEAR(b, want, tolerance(dtype));
+      }
+  });
+}
+
 TEST("countNonFinite") {
   everywhere([](Runner& r) {
     for (const DType dtype : kFloats)

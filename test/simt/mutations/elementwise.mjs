@@ -50,6 +50,13 @@ export default {
       only: 'float32 add, addScaled and scale of 33',
     },
     {
+      name: 'a square in place of a product',
+      find: 'static_cast<const T*>(p.b) + i);\n        for (int k = 0; k < width.value; ++k) v.x[k] *=',
+      replace: 'static_cast<const T*>(p.a) + i);\n        for (int k = 0; k < width.value; ++k) v.x[k] *=',
+      why: 'Operands of the same shape and type, one read twice.',
+      only: 'float32 multiply of 33',
+    },
+    {
       name: 'rounding towards zero',
       file: 'common/cuda.cuh',
       find: '__float2bfloat16_rn(x)',
