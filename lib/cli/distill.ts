@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { distillation, offlineDistillation } from '../distill/objectives.js'
@@ -9,7 +8,7 @@ import type { PairSample } from '../fit/dataset.js'
 import type { ModelConfig } from '../models/config.js'
 import type { Decoder } from '../models/decoder.js'
 import { modelDigest } from '../models/digest.js'
-import { readModelConfig } from '../models/families.js'
+import { readFolderConfig } from '../models/folder.js'
 import { requireSameTokens } from '../text/sameTokens.js'
 import { Tokenizer } from '../text/tokenizer.js'
 import type { Sample } from '../train/batches.js'
@@ -79,7 +78,7 @@ export async function distill(input: DistillSettings, context: TrainingContext):
   return withDevice(settings, context, async (device) => {
     const dtype = dtypeOf(settings.training.precision, device)
     const tokenizer = await Tokenizer.fromFolder(settings.model)
-    const config = await readModelConfig(join(settings.model, 'config.json'))
+    const config = await readFolderConfig(settings.model)
     const openStudent = () =>
       openModel(device, settings.model, 'decode', { trainable: true, weights: dtype, activations: dtype })
     const run = {
@@ -100,7 +99,7 @@ export async function distill(input: DistillSettings, context: TrainingContext):
     }
     const name = settings.teacher!
     requireSameTokens({ name: settings.model, tokenizer }, { name, tokenizer: await Tokenizer.fromFolder(name) })
-    const teacher = await readModelConfig(join(name, 'config.json'))
+    const teacher = await readFolderConfig(name)
     const open = async () => {
       const from = await openModel(device, name, 'decode', { activations: dtype })
       try {

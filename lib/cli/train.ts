@@ -1,9 +1,8 @@
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
 import { explanationSample } from '../distill/samples.js'
-import { readModelConfig } from '../models/families.js'
+import { readFolderConfig } from '../models/folder.js'
 import { Tokenizer } from '../text/tokenizer.js'
 import { checkSettings, defineCommand } from './command.js'
 import { withDevice } from './device.js'
@@ -43,7 +42,7 @@ export async function train(input: TrainSettings, context: TrainingContext): Pro
       {
         command: 'train',
         settings,
-        config: await readModelConfig(join(settings.model, 'config.json')),
+        config: await readFolderConfig(settings.model),
         dtype,
         encode: ({ prompt, explanation }) => explanationSample(tokenizer, prompt, explanation),
         open: async () => {

@@ -50,19 +50,26 @@ export function stagingFolder(folder: string): string {
   return join(dirname(target), `.${basename(target)}.partial`)
 }
 
+/** As `modelFolder`, with null for what is neither a folder nor the name of a pulled model, but could be either. */
+export async function findModelFolder(pathOrName: string): Promise<string | null> {
+  await restoreDirectory(pathOrName)
+  const model = parseModelName(pathOrName)
+  if (!model || (await exists(pathOrName))) return pathOrName
+  const folder = cachedFolder(model)
+  await restoreDirectory(folder)
+  return (await exists(folder)) ? folder : null
+}
+
 /**
  * The folder of a model: a path to one as it is, and for the name of a pulled model, `owner/name` or `owner/name@revision`, its folder in the
  * cache. A folder of that path comes before a model of that name.
  * @throws HubError ERR_HUB_NOT_PULLED for a name that is neither
  */
 export async function modelFolder(pathOrName: string): Promise<string> {
-  await restoreDirectory(pathOrName)
-  const model = parseModelName(pathOrName)
-  if (!model || (await exists(pathOrName))) return pathOrName
-  const folder = cachedFolder(model)
-  await restoreDirectory(folder)
-  if (await exists(folder)) return folder
-  const part = await exists(stagingFolder(folder))
+  const folder = await findModelFolder(pathOrName)
+  if (folder !== null) return folder
+  const model = parseModelName(pathOrName)!
+  const part = await exists(stagingFolder(cachedFolder(model)))
   const found = part ? 'the model of that name has been pulled in part' : 'no model of that name has been pulled'
   throw new HubError(
     'ERR_HUB_NOT_PULLED',

@@ -127,6 +127,11 @@ export class ModelFolder {
 
 const ADVICE = 'config.json and the weights must be of the same model: download or save them again together'
 
+/** The config of a model folder or a pulled model. @throws ConfigError; HubError for a model that has not been pulled */
+export async function readFolderConfig(pathOrName: string): Promise<ModelConfig> {
+  return readModelConfig(join(await modelFolder(pathOrName), 'config.json'))
+}
+
 /**
  * Opens a Hugging Face folder, or the one of a pulled model: config.json, and model.safetensors or the shards that
  * model.safetensors.index.json names.

@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ArgumentError } from '../errors.js'
+import { findModelFolder } from '../hub/cache.js'
 import type { ModelConfig } from '../models/config.js'
 import { parameterCount, readModelConfig } from '../models/families.js'
 
@@ -15,18 +16,18 @@ export const publishedModels = (): string[] =>
     .sort()
 
 /**
- * The config of a model: a folder with a config.json, or a published name, with or without its owner (`Qwen/Qwen2.5-7B`).
+ * The config of a model: a folder with a config.json, a pulled model, or a published name, with or without its owner (`Qwen/Qwen2.5-7B`).
  * @throws ArgumentError naming the published models; ConfigError for a config.json that is wrong
  */
 export async function resolveConfig(name: string): Promise<ModelConfig> {
-  const file = join(name, 'config.json')
+  const file = join((await findModelFolder(name)) ?? name, 'config.json')
   if (existsSync(file)) return readModelConfig(file)
   const known = publishedModels()
   const wanted = name.slice(name.lastIndexOf('/') + 1).toLowerCase()
   const found = known.find((k) => k.toLowerCase() === wanted)
   if (!found)
     throw new ArgumentError(
-      `${name} is neither a folder with a config.json nor a published model that is known; give a folder, or one of ${known.join(', ')}`,
+      `${name} is neither a folder with a config.json, nor a pulled model, nor a published one that is known; give a folder, or one of ${known.join(', ')}`,
     )
   return readModelConfig(join(FOLDER, `${found}.json`))
 }

@@ -3,10 +3,15 @@ import { rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { classifyTrain } from '../../lib/cli/classifyTrain.js'
+import { makeData } from '../../lib/cli/data.js'
+import { distill } from '../../lib/cli/distill.js'
+import { train } from '../../lib/cli/train.js'
 import { HubError } from '../../lib/errors.js'
 import { cachedFolder, modelFolder, parseModelName, stagingFolder } from '../../lib/hub/cache.js'
-import { FitService } from '../../lib/index.js'
 import { loadModel } from '../../lib/models/registry.js'
+import { resolveConfig } from '../../lib/plan/published.js'
+import { FitService } from '../../lib/serve/fitService.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
 import { testDevice } from '../support.js'
 import { temporaryFolder, writeTinyModel, writeTinyTokenizer } from '../tiny.js'
@@ -82,6 +87,18 @@ describe('a pulled model', () => {
     await writeTinyModel(device, rater, { tokenizerFrom: 'tiny/model', config: labels })
   })
   afterAll(() => rm(home, { recursive: true }))
+
+  it('is trained, taught with and planned with by its name', async () => {
+    const quiet = { device, print: () => {} }
+    await makeData({ out: join(root, 'data'), pairs: 9, seed: 5, validation: 0.2, test: 0.2 }, () => {})
+    const settings = { model: 'tiny/model', data: join(root, 'data'), training: { steps: 1, batchSize: 2 } }
+    expect((await train({ ...settings, out: join(root, 'trained') }, quiet)).end).toBe('finished')
+    const taught = { ...settings, teacher: 'tiny/model', out: join(root, 'taught') }
+    expect((await distill(taught, quiet)).end).toBe('finished')
+    expect((await classifyTrain({ ...settings, out: join(root, 'rated') }, quiet)).end).toBe('finished')
+    expect((await resolveConfig('tiny/model')).layers).toBe(2)
+    await expect(resolveConfig('tiny/none')).rejects.toThrow(/nor a pulled model, nor a published one/)
+  })
 
   it('opens by its name: model, tokenizer, service', async () => {
     using model = await loadModel(device, 'tiny/model')

@@ -171,7 +171,7 @@ describe('lantern plan', () => {
   })
 
   test.each([
-    [{ student: 'Qwen9' }, 'Qwen9 is neither a folder with a config.json nor a published model'],
+    [{ student: 'Qwen9' }, 'Qwen9 is neither a folder with a config.json, nor a pulled model, nor a published one'],
     [{ student: 'ModernBERT-base', teacher: 'Qwen2.5-7B' }, 'leave the teacher out'],
     [{ student: 'Phi-3-mini-4k-instruct', seq: 5000 }, 'takes 4096 tokens at most, not 5000'],
   ])('refuses %o', async (settings, message) => {
