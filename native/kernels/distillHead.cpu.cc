@@ -32,7 +32,7 @@ struct Head {
 
   template <bool kPair, class H, class W>
   void logits(const void* hidden, const void* weight, int64_t dim, int64_t own, int64_t n, float* x, float* plane, bool student) {
-    packTokens<kPair>(x, static_cast<const H*>(hidden), dim, b.lane.row, n, z.lanes);
+    packTokens<kPair>(x, static_cast<const H*>(hidden), dim, b.lane.row + z.from, n, z.lanes);
     const W* w = static_cast<const W*>(weight);
     forBlocks([&](int64_t block, int64_t, int thread) {
       float* scratch = static_cast<float*>(c.workspace.local(thread, 0));
@@ -49,12 +49,11 @@ struct Head {
     });
   }
 
-  // bfloat16 pairs are multiplied directly where the processor can and both sides are bfloat16; else everything is float32.
   template <class F>
   Status forSide(int64_t hiddenDtype, int64_t weightDtype, int64_t dim, F&& fn) {
     return forTypes(hiddenDtype, weightDtype, [&](auto h, auto w) {
       if constexpr (kDotBf16 && sizeof(h) == 2 && sizeof(w) == 2)
-        if (dim % 2 == 0) return fn(std::true_type{}, h, w), Status::fine();
+        if (multipliesPairs(hiddenDtype, weightDtype, dim)) return fn(std::true_type{}, h, w), Status::fine();
       return fn(std::false_type{}, h, w), Status::fine();
     });
   }
@@ -155,7 +154,7 @@ struct Head {
     const auto add = [&](int64_t i, double ce, double kd) {
       total[0] += ce;
       total[1] += kd;
-      if (p.tokenLoss) p.tokenLoss[l.row[i]] = float(p.lambdaSft * ce + p.lambdaKd * kd);
+      if (p.tokenLoss) p.tokenLoss[l.row[z.from + i]] = float(p.lambdaSft * ce + p.lambdaKd * kd);
     };
     if (!z.teacher) {
       for (int64_t i = 0; i < n; ++i) add(i, crossEntropy(i), 0);
@@ -188,31 +187,49 @@ struct Head {
     return load(l.ce + i) * select(label == int32_t(row), load(l.labelTerm + i), probability);
   }
 
+  template <bool kPair>
+  using Dlogit = std::conditional_t<kPair, bf16, float>;
+
+  template <bool kPair>
+  Dlogit<kPair>* kept(int64_t row) const {
+    return static_cast<Dlogit<kPair>*>(b.kept) + row * z.kept;
+  }
+
+  // Keeps a chunk's dlogits until the last chunk of the pass.
+  template <bool kPair>
+  void keep() const {
+    forBlocks([&](int64_t block, int64_t, int) {
+      const int64_t end = std::min(p.vocab, (block + 1) * kBlock);
+      for (int64_t r = block * kBlock; r < end; ++r)
+        for (int64_t i = 0; i < z.lanes; i += kLanes) store(kept<kPair>(r) + z.from + i, dlogits(r, i));
+    });
+  }
+
   // dlogits of rows [first, first + rows) as the two products take them: byToken[rows][units of lanes] and byRow[units of rows][lanes],
   // which is the same where a unit is one float.
   template <bool kPair>
   void packDlogits(int64_t first, int64_t rows, float* byToken, [[maybe_unused]] float* byRow) const {
-    if constexpr (!kPair) {
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t i = 0; i < z.lanes; i += kLanes) store(byToken + r * z.lanes + i, dlogits(first + r, i));
-    } else {
-      bf16* rounded = reinterpret_cast<bf16*>(byToken);
-      for (int64_t r = 0; r < rows; r += 2, rounded += 2 * z.lanes)
-        for (int64_t i = 0; i < z.lanes; i += kLanes) {
-          store(rounded + i, dlogits(first + r, i));
-          if (r + 1 < rows) store(rounded + z.lanes + i, dlogits(first + r + 1, i));
-          store(byRow + r / 2 * z.lanes + i, asFloat(pairRows(load(rounded + i), r + 1 < rows ? load(rounded + z.lanes + i) : vfloat{})));
-        }
+    const int64_t lanes = z.passLanes;
+    Dlogit<kPair>* out = reinterpret_cast<Dlogit<kPair>*>(byToken);
+    for (int64_t r = 0; r < rows; ++r, out += lanes) {
+      memcpy(out, kept<kPair>(first + r), size_t(z.kept) * sizeof *out);
+      for (int64_t i = 0; i < z.lanes; i += kLanes) store(out + z.kept + i, dlogits(first + r, i));
+      if constexpr (kPair)
+        if (r % 2 || r + 1 == rows)
+          for (int64_t i = 0; i < lanes; i += kLanes) {
+            const vfloat here = load(out + i);
+            store(byRow + r / 2 * lanes + i, asFloat(r % 2 ? pairRows(load(out - lanes + i), here) : pairRows(here, vfloat{})));
+          }
     }
   }
 
   template <bool kPair, class W>
   void gradientSlice(int64_t slice, int thread) const {
     float* byToken = static_cast<float*>(c.workspace.local(thread, 0));
-    float* byRow = kPair ? byToken + kGradientBlock * z.lanes / 2 : byToken;
-    float* packed = byToken + kGradientBlock * z.lanes;
-    float* dh = b.dh + slice * z.columns * z.lanes;
-    if (p.dhidden) std::fill_n(dh, z.columns * z.lanes, 0.f);
+    float* byRow = kPair ? byToken + kGradientBlock * z.passLanes / 2 : byToken;
+    float* packed = byToken + kGradientBlock * z.passLanes;
+    float* dh = b.dh + slice * z.columns * z.passLanes;
+    if (p.dhidden) std::fill_n(dh, z.columns * z.passLanes, 0.f);
     const int64_t last = (slice + 1) * z.gradientBlocks / z.slices;
     for (int64_t block = slice * z.gradientBlocks / z.slices; block < last; ++block) {
       const int64_t first = block * kGradientBlock, rows = std::min(kGradientBlock, p.vocab - first);
@@ -223,10 +240,10 @@ struct Head {
       for (int64_t step = 0; step < steps; ++step) {
         const int64_t r = step * kStepRows, stepRows = std::min(kStepRows, rows - r);
         const int64_t panel = step * panels / steps, panelEnd = (step + 1) * panels / steps;
-        Ahead ahead = afterStep(w, first + r);
-        ahead.spread((p.dweight ? panels * (kStepRows / kAddRows) * (units<kPair>(z.lanes) / kFetchUnits) : 0) +
-                     (p.dhidden ? (panelEnd - panel) * (z.lanes / kAddRows) * (units<kPair>(rows) / kFetchUnits) : 0));
-        if (p.dweight) addWeightGradient<kPair>(byToken + r * units<kPair>(z.lanes), first + r, stepRows, ahead);
+        Ahead ahead = afterStep<kPair>(w, first + r);
+        ahead.spread((p.dweight ? panels * (kStepRows / kAddRows) * (units<kPair>(z.passLanes) / kFetchUnits) : 0) +
+                     (p.dhidden ? (panelEnd - panel) * (z.passLanes / kAddRows) * (units<kPair>(rows) / kFetchUnits) : 0));
+        if (p.dweight) addWeightGradient<kPair>(byToken + r * units<kPair>(z.passLanes), first + r, stepRows, ahead);
         if (p.dhidden) addHiddenGradient<kPair>(byRow, rows, w + first * p.hiddenSize, packed, panel, panelEnd, dh, ahead);
       }
     }
@@ -234,7 +251,7 @@ struct Head {
 
   // What follows the step that begins at `row`: the next step's rows of dweight, which are read and written back, and a share of the next
   // block's logits and weights.
-  template <class W>
+  template <bool kPair, class W>
   Ahead afterStep(const W* w, int64_t row) const {
     Ahead ahead;
     const auto add = [&](const auto* matrix, int64_t dim, int64_t from) {
@@ -242,6 +259,7 @@ struct Head {
     };
     if (z.teacher) add(b.q, z.lanes, row + kGradientBlock);
     if (p.kind != kForwardKL) add(b.s, z.lanes, row + kGradientBlock);
+    if (z.kept) add(kept<kPair>(0), z.kept, row + kGradientBlock);
     if (p.dhidden) add(w, p.hiddenSize, row + kGradientBlock);
     if (p.dweight) add(p.dweight, p.hiddenSize, row + kStepRows);
     return ahead;
@@ -250,7 +268,7 @@ struct Head {
   // dweight of rows [first, first + rows) from their dlogits.
   template <bool kPair>
   void addWeightGradient(const float* dl, int64_t first, int64_t rows, Ahead& ahead) const {
-    const int64_t tokens = units<kPair>(z.lanes), hs = p.hiddenSize;
+    const int64_t tokens = units<kPair>(z.passLanes), hs = p.hiddenSize;
     for (int64_t j = 0; j < z.columns; j += kAddColumns)
       forTileRows(rows, [&](int64_t r, auto count) {
         tileAdd<kPair, decltype(count)::value, true>(tokens, dl + r * tokens, tokens, 1, b.xo + j * tokens, p.dweight + (first + r) * hs + j, hs,
@@ -265,8 +283,8 @@ struct Head {
                          Ahead& ahead) const {
     for (int64_t j = panel * kAddColumns; j < panelEnd * kAddColumns; j += kAddColumns) {
       packRows<kPair>(packed, w + j, p.hiddenSize, rows, std::min<int64_t>(kAddColumns, p.hiddenSize - j));
-      forTileRows(z.lanes, [&](int64_t r, auto count) {
-        tileAdd<kPair, decltype(count)::value, false>(units<kPair>(rows), dl + r, 1, z.lanes, packed, dh + r * z.columns + j, z.columns,
+      forTileRows(z.passLanes, [&](int64_t r, auto count) {
+        tileAdd<kPair, decltype(count)::value, false>(units<kPair>(rows), dl + r, 1, z.passLanes, packed, dh + r * z.columns + j, z.columns,
                                                       kAddColumns, ahead);
       });
     }
@@ -274,14 +292,14 @@ struct Head {
 
   template <bool kPair, class H, class W>
   void backward(int64_t n) {
-    if (p.dweight) packColumns<kPair>(b.xo, static_cast<const H*>(p.hidden), p.hiddenSize, b.lane.row, n, z.lanes);
+    if (p.dweight) packColumns<kPair>(b.xo, static_cast<const H*>(p.hidden), p.hiddenSize, b.lane.row, n, z.passLanes);
     c.pool.parallel(z.slices, [&](int64_t slice, int thread) { gradientSlice<kPair, W>(slice, thread); });
     if (p.dhidden)
       for (int64_t i = 0; i < n; ++i) {
         H* out = static_cast<H*>(p.dhidden) + int64_t(b.lane.row[i]) * p.hiddenSize;
         for (int64_t j = 0; j < p.hiddenSize; j += kLanes) {
           vfloat sum = {};
-          for (int64_t slice = 0; slice < z.slices; ++slice) sum += load(b.dh + (slice * z.lanes + i) * z.columns + j);
+          for (int64_t slice = 0; slice < z.slices; ++slice) sum += load(b.dh + (slice * z.passLanes + i) * z.columns + j);
           storePart(out + j, sum, p.hiddenSize - j);
         }
       }
@@ -301,8 +319,10 @@ struct Head {
     finishStats(n);
     reduce(n);
     if (!gradients) return Status::fine();
-    return forSide(p.hiddenDtype, p.weightDtype, p.hiddenSize,
-                   [&](auto pair, auto h, auto w) { backward<pair, decltype(h), decltype(w)>(n); });
+    return forSide(p.hiddenDtype, p.weightDtype, p.hiddenSize, [&](auto pair, auto h, auto w) {
+      if (z.from < z.kept) keep<pair>();
+      else backward<pair, decltype(h), decltype(w)>(z.kept + n);
+    });
   }
 };
 
@@ -328,7 +348,7 @@ Status distillHead(const DistillHeadParams& p, Context& c) {
   const bool gradients = p.dhidden || p.dweight;
   void* memory = c.workspace.shared(Buffers(p, z, nullptr).bytes);
   const size_t local = size_t(std::max(kTileRows * std::max(p.hiddenSize, p.teacherHiddenSize) + kLanes,
-                                       gradients ? kGradientBlock * (z.lanes + kAddColumns) : 0)) * sizeof(float);
+                                       gradients ? kGradientBlock * (z.passLanes + kAddColumns) : 0)) * sizeof(float);
   bool fits = memory != nullptr;
   for (int thread = 0; thread < c.pool.threads(); ++thread) fits = c.workspace.local(thread, local) && fits;
   if (!fits) return Status::error(Code::outOfMemory, "distillHead: no memory for the logits of one chunk of tokens; free some, or use a smaller batch elsewhere");
@@ -337,12 +357,12 @@ Status distillHead(const DistillHeadParams& p, Context& c) {
   int64_t row = 0, left = valid;
   for (int64_t chunk = 0; left > 0; ++chunk) {
     const Sizes own = sizesOfChunk(z, chunk);
-    Head head{p, c, own, Buffers(p, own, memory), float(1 / p.temperature), gradients, total};
+    Head head{p, c, own, Buffers(p, z, memory), float(1 / p.temperature), gradients, total};
     const Lane& lane = head.b.lane;
     const int64_t n = std::min(own.lanes, left);
     for (int64_t i = 0; i < n; ++row) {
       if (p.labels[row] == p.ignoreIndex) continue;
-      lane.row[i] = int32_t(row);
+      lane.row[own.from + i] = int32_t(row);
       lane.label[i++] = p.labels[row];
     }
     std::fill_n(lane.label + n, own.lanes - n, -1);

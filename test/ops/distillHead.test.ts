@@ -327,6 +327,37 @@ test('the working memory is bounded and does not grow with the tokens', async ()
   expect(peaks[1]! - peaks[0]!).toBeLessThanOrEqual(MEMORY.growth)
 })
 
+// A CPU keeps the gradients of several chunks' logits and multiplies them together; parts of a chunk are what the oracle has checked.
+test.runIf(device.kind === 'cpu').each(FLOATS)(
+  'many tokens of a large vocabulary: as a few at a time, %s',
+  async (dtype) => {
+    const [tokens, few, hs] = [165, 33, 4]
+    const { teacher, ...c } = makeCase(17, tokens, 151_936, hs, 2, 10, { dtype, masked: true })
+    const part = (from: number, to: number) =>
+      run(
+        {
+          ...c,
+          hidden: c.hidden.slice(from * hs, to * hs),
+          labels: c.labels.slice(from, to),
+          teacher: { ...teacher, hidden: teacher.hidden.slice(from * 2, to * 2) },
+          kind: 'symmetricKL',
+          ...LAMBDAS,
+        },
+        {},
+        { hidden: dtype, weight: dtype, teacherHidden: dtype, teacherWeight: dtype },
+      )
+    const all = await part(0, tokens)
+    const dweight = new Float64Array(all.dweight.length)
+    for (let from = 0; from < tokens; from += few) {
+      const got = await part(from, from + few)
+      expect(relativeError(all.tokenLoss.slice(from, from + few), got.tokenLoss)).toBeLessThan(TOLERANCE.float32)
+      expect(relativeError(all.dhidden.slice(from * hs, (from + few) * hs), got.dhidden)).toBeLessThan(TOLERANCE[dtype])
+      for (const [i, g] of got.dweight.entries()) dweight[i]! += g
+    }
+    expect(relativeError(all.dweight, dweight)).toBeLessThan(TOLERANCE[dtype])
+  },
+)
+
 describe('what does not fit is refused', () => {
   const base = (): DistillLoss => ({
     hidden: device.zeros([3, 8]),

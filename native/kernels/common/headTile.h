@@ -73,7 +73,7 @@ class Ahead {
   struct Range {
     const char *next, *end;
   };
-  Range ranges_[4];
+  Range ranges_[5];
   int count_ = 0, at_ = 0;
   int64_t lines_ = 0, total_ = 0;
 };
