@@ -47,7 +47,10 @@ const clamp = (x: number, low: number, high: number): number => Math.min(Math.ma
 export const headPlan = (sizes: HeadSizes, device: HeadDevice): HeadPlan =>
   device.kind === 'cpu' ? cpuPlan(sizes, device.lanes ?? 16) : cudaPlan(sizes, device.multiprocessors)
 
-/** `Sizes` and `Buffers` of native/kernels/distillHeadPlan.h, at temperature 1 and equal vocabularies. */
+/**
+ * `Sizes` and `Buffers` of native/kernels/distillHeadPlan.h, at temperature 1 and equal vocabularies, as if every chunk were a pass of its own:
+ * what a pass of several chunks keeps beside them stays within the same bound.
+ */
 function cpuPlan({ tokens, hidden, vocab, teacher }: HeadSizes, width: number): HeadPlan {
   const rows = Math.max(vocab, teacher?.vocab ?? 0)
   const planes = teacher ? 2 : 1
