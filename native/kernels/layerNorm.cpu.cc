@@ -2,15 +2,12 @@
 
 #include <algorithm>
 
+#include "common/residualRow.h"
 #include "common/rowSums.h"
-#include "common/split.h"
-#include "common/types.h"
 
 namespace lantern::LANTERN_ISA {
 
 namespace {
-
-constexpr int64_t kRowsPerItem = 16;
 
 // v with 0 in the lanes beyond the row.
 LANTERN_INLINE vfloat within(vfloat v, int64_t left) {
@@ -21,36 +18,22 @@ LANTERN_INLINE vfloat within(vfloat v, int64_t left) {
 template <class S, class T, class W>
 void forwardRow(const LayerNormParams& p, int64_t row) {
   const int64_t n = p.cols;
-  const S* stream = static_cast<const S*>(p.stream) + row * n;
-  const T* x = p.x ? static_cast<const T*>(p.x) + row * n : nullptr;
+  const ResidualRow<S, T> in(p, row);
   T* y = static_cast<T*>(p.y) + row * n;
-  S* sumOut = p.sum ? static_cast<S*>(p.sum) + row * n : nullptr;
   const W *weight = static_cast<const W*>(p.weight), *bias = static_cast<const W*>(p.bias);
 
-  const auto added = [&](int64_t i, int64_t left) {
-    const vfloat h = loadPart(stream + i, left);
-    return x ? h + loadPart(x + i, left) : h;
-  };
   vfloat total = {};
-  eachVector(0, n, [&](int64_t i, auto left) {
-    vfloat h = added(i, left);
-    if (sumOut) {
-      storePart(sumOut + i, h, left);
-      h = loadPart(sumOut + i, left);  // the backward sees the stored value, so the forward normalises that one
-    }
-    total += h;
-  });
-  const auto normalised = [&](int64_t i, int64_t left) { return sumOut ? loadPart(sumOut + i, left) : added(i, left); };
+  eachVector(0, n, [&](int64_t i, auto left) { total += in.first(i, left); });
   const float c = sum(total) / float(n);
   vfloat rest = {}, square = {};
   eachVector(0, n, [&](int64_t i, auto left) {
-    const vfloat v = within(normalised(i, left) - c, left);
+    const vfloat v = within(in.again(i, left) - c, left);
     rest += v;
     square += v * v;
   });
   const float d = sum(rest) / float(n), r = 1.f / std::sqrt(std::max(sum(square) / float(n) - d * d, 0.f) + float(p.eps));
   eachVector(0, n, [&](int64_t i, auto left) {
-    const vfloat v = (normalised(i, left) - c - d) * r * loadPart(weight + i, left);
+    const vfloat v = (in.again(i, left) - c - d) * r * loadPart(weight + i, left);
     storePart(y + i, bias ? v + loadPart(bias + i, left) : v, left);
   });
   if (p.mean) p.mean[2 * row] = c, p.mean[2 * row + 1] = d;
@@ -86,25 +69,17 @@ void backwardRow(const LayerNormBackwardParams& p, int64_t row, float* dweight, 
   });
 }
 
-template <class P, class F>
-Status forAll(const P& p, F&& fn) {
-  return forType(p.streamDtype, [&](auto s) { return forTypes(p.dtype, p.weightDtype, [&](auto t, auto w) { return fn(s, t, w); }); });
-}
-
 }  // namespace
 
 Status layerNorm(const LayerNormParams& p, Context& c) {
-  return forAll(p, [&](auto s, auto t, auto w) {
-    c.pool.parallel((p.rows + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item, int) {
-      const int64_t end = std::min(p.rows, (item + 1) * kRowsPerItem);
-      for (int64_t row = item * kRowsPerItem; row < end; ++row) forwardRow<decltype(s), decltype(t), decltype(w)>(p, row);
-    });
+  return forNormTypes(p, [&](auto s, auto t, auto w) {
+    parallelRows(c.pool, p.rows, p.cols, [&](int64_t row) { forwardRow<decltype(s), decltype(t), decltype(w)>(p, row); });
     return Status::fine();
   });
 }
 
 Status layerNormBackward(const LayerNormBackwardParams& p, Context& c) {
-  return forAll(p, [&](auto s, auto t, auto w) {
+  return forNormTypes(p, [&](auto s, auto t, auto w) {
     return sumOverRows("layerNormBackward", c, p.rows, p.cols, std::array{p.dweight, p.dbias}, [&](int64_t row, const std::array<float*, 2>& sums) {
       backwardRow<decltype(s), decltype(t), decltype(w)>(p, row, sums[0], sums[1]);
     });

@@ -1,7 +1,7 @@
 // A block a row, which stays in registers from the first pass to the last. The backward's blocks take rows in strides of all blocks and keep
 // the gradients of weight and bias of their columns over all of their rows; layerNorm_addPartials adds those of the blocks in order.
 #include "common/addPartials.cuh"
-#include "common/rowBlock.cuh"
+#include "common/residualRow.cuh"
 #include "layerNorm.h"
 #include "layerNormShape.h"
 
@@ -10,30 +10,16 @@ namespace lantern::cuda {
 template <int kWidth, class S, class T, class W>
 LANTERN_DEVICE void forwardRow(const LayerNormParams& p, float (*scratch)[kWarp]) {
   const int64_t at = blockIdx.x * p.cols;
-  const S* stream = static_cast<const S*>(p.stream) + at;
-  const T* x = p.x ? static_cast<const T*>(p.x) + at : nullptr;
-  S* sum = p.sum ? static_cast<S*>(p.sum) + at : nullptr;
+  const ResidualRow<kWidth, S, T> in(p, at);
   T* y = static_cast<T*>(p.y) + at;
   const W *weight = static_cast<const W*>(p.weight), *bias = static_cast<const W*>(p.bias);
 
-  const auto added = [&](int64_t col) {
-    Floats<kWidth> h = load<kWidth>(stream + col);
-    if (!x) return h;
-    const Floats<kWidth> v = load<kWidth>(x + col);
-    for (int i = 0; i < kWidth; ++i) h.x[i] += v.x[i];
-    return h;
-  };
   float total = 0;
-  const auto summed = [&](int64_t col) {  // the sum, stored: the backward sees the rounded value, so the forward normalises that one
-    Floats<kWidth> h = added(col);
-    if (sum) {
-      store(sum + col, h);
-      for (float& v : h.x) v = toFloat(fromFloat<S>(v));
-    }
+  const auto summed = [&](int64_t col) {
+    const Floats<kWidth> h = in.first(col);
     for (const float v : h.x) total += v;
     return h;
   };
-  const auto again = [&](int64_t col) { return sum ? load<kWidth>(sum + col) : added(col); };
   Floats<kWidth> held[kHeldPacks];
   eachHeld<kWidth>(p.cols, [&](int k, int64_t col) { held[k] = summed(col); });
   eachBeyond<kWidth>(p.cols, [&](int64_t col) { summed(col); });
@@ -45,7 +31,7 @@ LANTERN_DEVICE void forwardRow(const LayerNormParams& p, float (*scratch)[kWarp]
   };
   eachHeld<kWidth>(p.cols, [&](int k, int64_t) { centre(held[k]); });
   eachBeyond<kWidth>(p.cols, [&](int64_t col) {
-    Floats<kWidth> h = again(col);
+    Floats<kWidth> h = in.again(col);
     centre(h);
   });
 
@@ -60,7 +46,7 @@ LANTERN_DEVICE void forwardRow(const LayerNormParams& p, float (*scratch)[kWarp]
   };
   eachHeld<kWidth>(p.cols, [&](int k, int64_t col) { write(col, held[k]); });
   eachBeyond<kWidth>(p.cols, [&](int64_t col) {
-    Floats<kWidth> h = again(col);
+    Floats<kWidth> h = in.again(col);
     for (float& v : h.x) v -= c;
     write(col, h);
   });
@@ -68,13 +54,6 @@ LANTERN_DEVICE void forwardRow(const LayerNormParams& p, float (*scratch)[kWarp]
   if (p.mean) p.mean[2 * blockIdx.x] = c, p.mean[2 * blockIdx.x + 1] = d;
   if (p.rstd) p.rstd[blockIdx.x] = r;
 }
-
-// What a thread reads of a row, kept as it came: half the registers of floats where it is bfloat16.
-template <int kWidth, class S, class T>
-struct BackwardPack {
-  Pack<kWidth, T> dy;
-  Pack<kWidth, S> h;
-};
 
 // The sums over rows of a pack of columns.
 template <int kWidth>
@@ -84,7 +63,7 @@ struct Gradients {
 
 template <int kWidth, class S, class T, class W>
 LANTERN_DEVICE void backwardRows(const LayerNormBackwardParams& p, float* weights, float* biases, float (*scratch)[kWarp]) {
-  using Held = BackwardPack<kWidth, S, T>;
+  using Held = NormGradientPack<kWidth, S, T>;
   const W* weight = static_cast<const W*>(p.weight);
   weights = weights ? weights + blockIdx.x * p.cols : nullptr;
   biases = biases ? biases + blockIdx.x * p.cols : nullptr;
@@ -97,9 +76,7 @@ LANTERN_DEVICE void backwardRows(const LayerNormBackwardParams& p, float* weight
     const bool first = row == blockIdx.x;
     const int64_t at = row * p.cols;
     const float c = p.mean[2 * row], d = p.mean[2 * row + 1], r = p.rstd[row];
-    const auto read = [&](int64_t col) {
-      return Held{fetch<kWidth>(static_cast<const T*>(p.dy) + at + col), fetch<kWidth>(static_cast<const S*>(p.h) + at + col)};
-    };
+    const auto read = [&](int64_t col) { return Held::read(p, at + col); };
     float total = 0, dot = 0;
     const auto multiply = [&](int64_t col, const Held& v) {
       const Floats<kWidth> w = load<kWidth>(weight + col);
@@ -141,7 +118,7 @@ LANTERN_DEVICE void backwardRows(const LayerNormBackwardParams& p, float* weight
 template <class S, class T, class W>
 LANTERN_DEVICE void forward(const LayerNormParams& p, int width) {
   __shared__ float scratch[3][kWarp];
-  constexpr int kWide = sizeof(S) + sizeof(T) + sizeof(W) == 6 ? 8 : 4;
+  constexpr int kWide = kNormWidth<S, T, W>;
   if (width == kWide) forwardRow<kWide, S, T, W>(p, scratch);
   else forwardRow<1, S, T, W>(p, scratch);
 }

@@ -1,7 +1,7 @@
 // A block a row. The backward's blocks take rows in strides of all blocks and keep the weight gradients of their columns over all of their
 // rows; rmsNorm_addPartials adds those of the blocks in order.
 #include "common/addPartials.cuh"
-#include "common/rowBlock.cuh"
+#include "common/residualRow.cuh"
 #include "rmsNorm.h"
 #include "rmsNormShape.h"
 
@@ -10,31 +10,18 @@ namespace lantern::cuda {
 template <int kWidth, class S, class T, class W>
 LANTERN_DEVICE void forwardRow(const RmsNormParams& p, float* scratch) {
   const int64_t at = blockIdx.x * p.cols;
-  const S* stream = static_cast<const S*>(p.stream) + at;
-  const T* x = p.x ? static_cast<const T*>(p.x) + at : nullptr;
-  S* sum = p.sum ? static_cast<S*>(p.sum) + at : nullptr;
+  const ResidualRow<kWidth, S, T> in(p, at);
   T* y = static_cast<T*>(p.y) + at;
 
-  const auto added = [&](int64_t col) {
-    Floats<kWidth> h = load<kWidth>(stream + col);
-    if (!x) return h;
-    const Floats<kWidth> v = load<kWidth>(x + col);
-    for (int i = 0; i < kWidth; ++i) h.x[i] += v.x[i];
-    return h;
-  };
   float square = 0;
-  const auto normalised = [&](int64_t col) {  // the sum, stored: the backward sees the rounded value, so the forward normalises that one
-    Floats<kWidth> h = added(col);
-    if (sum) {
-      store(sum + col, h);
-      for (float& v : h.x) v = toFloat(fromFloat<S>(v));
-    }
+  const auto squared = [&](int64_t col) {
+    const Floats<kWidth> h = in.first(col);
     for (const float v : h.x) square += v * v;
     return h;
   };
   Floats<kWidth> held[kHeldPacks];
-  eachHeld<kWidth>(p.cols, [&](int k, int64_t col) { held[k] = normalised(col); });
-  eachBeyond<kWidth>(p.cols, [&](int64_t col) { normalised(col); });
+  eachHeld<kWidth>(p.cols, [&](int k, int64_t col) { held[k] = squared(col); });
+  eachBeyond<kWidth>(p.cols, [&](int64_t col) { squared(col); });
 
   const float r = 1.f / sqrtf(blockReduce(square, Sum{}, scratch) / float(p.cols) + float(p.eps));
   const auto write = [&](int64_t col, Floats<kWidth> h) {
@@ -43,20 +30,13 @@ LANTERN_DEVICE void forwardRow(const RmsNormParams& p, float* scratch) {
     store(y + col, h);
   };
   eachHeld<kWidth>(p.cols, [&](int k, int64_t col) { write(col, held[k]); });
-  eachBeyond<kWidth>(p.cols, [&](int64_t col) { write(col, sum ? load<kWidth>(sum + col) : added(col)); });
+  eachBeyond<kWidth>(p.cols, [&](int64_t col) { write(col, in.again(col)); });
   if (p.rstd && threadIdx.x == 0) p.rstd[blockIdx.x] = r;
 }
 
-// What a thread reads of a row, kept as it came: half the registers of floats where it is bfloat16.
-template <int kWidth, class S, class T>
-struct BackwardPack {
-  Pack<kWidth, T> dy;
-  Pack<kWidth, S> h;
-};
-
 template <int kWidth, class S, class T, class W>
 LANTERN_DEVICE void backwardRows(const RmsNormBackwardParams& p, float* partial, float (*scratch)[kWarp]) {
-  using Held = BackwardPack<kWidth, S, T>;
+  using Held = NormGradientPack<kWidth, S, T>;
   const W* weight = static_cast<const W*>(p.weight);
   float* sums = partial ? partial + blockIdx.x * p.cols : nullptr;
   Floats<kWidth> dweight[kHeldPacks] = {};
@@ -64,9 +44,7 @@ LANTERN_DEVICE void backwardRows(const RmsNormBackwardParams& p, float* partial,
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x, ++turn) {
     const int64_t at = row * p.cols;
     const float r = p.rstd[row];
-    const auto read = [&](int64_t col) {
-      return Held{fetch<kWidth>(static_cast<const T*>(p.dy) + at + col), fetch<kWidth>(static_cast<const S*>(p.h) + at + col)};
-    };
+    const auto read = [&](int64_t col) { return Held::read(p, at + col); };
     float dot = 0;
     const auto multiply = [&](int64_t col, const Held& v) {
       const Floats<kWidth> w = load<kWidth>(weight + col);
@@ -103,7 +81,7 @@ LANTERN_DEVICE void backwardRows(const RmsNormBackwardParams& p, float* partial,
 template <class S, class T, class W>
 LANTERN_DEVICE void forward(const RmsNormParams& p, int width) {
   __shared__ float scratch[kWarp];
-  constexpr int kWide = sizeof(S) + sizeof(T) + sizeof(W) == 6 ? 8 : 4;
+  constexpr int kWide = kNormWidth<S, T, W>;
   if (width == kWide) forwardRow<kWide, S, T, W>(p, scratch);
   else forwardRow<1, S, T, W>(p, scratch);
 }

@@ -34,6 +34,7 @@ export default {
     },
     {
       name: 'the unrounded sum is normalised',
+      file: 'common/residualRow.cuh',
       find: '      for (float& v : h.x) v = toFloat(fromFloat<S>(v));\n',
       replace: '',
       why: 'The backward sees the stored sum, so the forward must normalise that one. A tolerance hides it, equal bits do not.',
