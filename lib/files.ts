@@ -1,4 +1,5 @@
-import { randomBytes } from 'node:crypto'
+import { type Hash, randomBytes } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readlink, rename, rm, stat, statfs, symlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -167,10 +168,17 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Writes all of `bytes` at the end of what has been written. */
-export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Feeds a file to a hash, a mebibyte at a time. @returns the digest, hexadecimal. @throws the file system's error; the signal's reason */
+export async function hashFile(path: string, hash: Hash, signal?: AbortSignal): Promise<string> {
+  for await (const piece of createReadStream(path, { signal, highWaterMark: 2 ** 20 })) hash.update(piece)
+  return hash.digest('hex')
+}
+
+/** Writes all of `bytes`, from `position` of the file on or at the end of what has been written. */
+export async function writeAll(handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   for (let at = 0; at < bytes.byteLength; ) {
-    const { bytesWritten } = await handle.write(bytes, at, Math.min(bytes.byteLength - at, 2 ** 26))
+    const to = position === undefined ? undefined : position + at
+    const { bytesWritten } = await handle.write(bytes, at, Math.min(bytes.byteLength - at, 2 ** 26), to)
     at += bytesWritten
   }
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { LEVELS } from '../distill/samples.js'
 import { expectedCalibrationError, fitTemperature, softmax } from '../eval/calibration.js'
 import { writeFileAtomic } from '../files.js'
-import { type PairSample, readDataset } from '../fit/dataset.js'
+import { readPairs } from '../fit/dataset.js'
 import { configToJson } from '../models/families.js'
 import type { Device } from '../tensor/device.js'
 import type { CommandContext } from './device.js'
@@ -41,8 +41,7 @@ export async function calibrate(
     print('calibration: none, for there is no validation.jsonl; probabilities are as the model gives them')
     return null
   }
-  const pairs: PairSample[] = []
-  for await (const pair of readDataset(file)) pairs.push(pair)
+  const pairs = await readPairs(file)
   using opened = await openModel(device, path, 'classify')
   const { config } = opened.model
   const { microBatchTokens } = training

@@ -9,7 +9,7 @@ import { NllAccumulator } from '../eval/nll.js'
 import { type CorpusRougeScore, corpusRouge, type RougeKind } from '../eval/rouge.js'
 import { selectiveScores } from '../eval/selective.js'
 import { writeFileAtomic } from '../files.js'
-import { type PairSample, readDataset } from '../fit/dataset.js'
+import { type PairSample, readPairs } from '../fit/dataset.js'
 import { type ExplanationScore, scoreExplanation } from '../fit/explain.js'
 import { Engine } from '../generate/engine.js'
 import type { Decoder } from '../models/decoder.js'
@@ -107,10 +107,7 @@ export async function evaluate(input: EvalSettings, context: CommandContext): Pr
   if (!settings.model && !settings.classifier)
     throw new ArgumentError('eval: there is nothing to score; give --model FOLDER, --classifier FOLDER or both')
   return withDevice(settings, context, async (device) => {
-    const pairs: PairSample[] = []
-    for await (const pair of readDataset(settings.data)) {
-      if (pairs.push(pair) === settings.limit) break
-    }
+    const pairs = await readPairs(settings.data, settings.limit)
     const result: EvalResult = {}
     if (settings.model) {
       result.explainer = await scoreExplainer(device, settings.model, pairs, settings, context)

@@ -1,4 +1,4 @@
-import { classifierPrompt, LEVELS } from '../distill/samples.js'
+import { classifierPrompt, LEVELS, levelColumns } from '../distill/samples.js'
 import { ArgumentError } from '../errors.js'
 import type { PairSample } from '../fit/dataset.js'
 import type { Model } from '../models/model.js'
@@ -26,7 +26,11 @@ export async function levelLogits(
   pairs: readonly Pick<PairSample, 'prompt'>[],
   { path, microBatchTokens, maxLength = Number.POSITIVE_INFINITY, signal }: LevelLogitsOptions,
 ): Promise<Float32Array[]> {
-  const order = logitsOf(path, model)
+  const order = levelColumns(model.config)
+  if (!order)
+    throw new ArgumentError(
+      `${path} has the labels ${(model.config.id2label ?? []).join(', ')}, a fit is ${LEVELS.join(', ')}; give a model that lantern classify-train made`,
+    )
   const samples = pairs.map(({ prompt }) =>
     joined(classifierPrompt(tokenizer, model.config, prompt).map((ids) => ids.subarray(0, maxLength))),
   )
@@ -43,15 +47,4 @@ export async function levelLogits(
 async function forward(model: Model, micro: readonly Sample[]): Promise<Float32Array> {
   using _scope = model.device.scope()
   return await model.classify(pack(model.device, micro.flatMap(sequencesOf))).floats()
-}
-
-/** The index of every level's logit. */
-function logitsOf(path: string, { config }: Model): number[] {
-  const names = config.id2label ?? []
-  const known = names.map((name) => name.toLowerCase())
-  const order = LEVELS.map((level) => known.indexOf(level))
-  if (names.length === LEVELS.length && !order.includes(-1)) return order
-  throw new ArgumentError(
-    `${path} has the labels ${names.join(', ')}, a fit is ${LEVELS.join(', ')}; give a model that lantern classify-train made`,
-  )
 }

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { LEVELS } from '../distill/samples.js'
 import { DatasetError } from '../errors.js'
 import { softmax } from '../eval/calibration.js'
-import { type PairSample, readDataset, readProvenance, writeDataset, writeProvenance } from '../fit/dataset.js'
+import { type PairSample, readPairs, readProvenance, writeDataset, writeProvenance } from '../fit/dataset.js'
 import { checkSettings, defineCommand } from './command.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
@@ -52,12 +52,11 @@ export async function softLabels(input: SoftLabelsSettings, context: CommandCont
     using teacher = await openModel(device, path, 'classify')
     const temperature = teacher.model.config.classifierTemperature
     for (const name of files) {
-      const pairs: PairSample[] = []
-      for await (const pair of readDataset(join(data, name))) pairs.push(pair)
+      const pairs = await readPairs(join(data, name))
       const logits = await levelLogits(teacher, pairs, { path, microBatchTokens, signal: context.signal })
       const labelled = pairs.map((pair, i): PairSample => {
-        const [low, medium, high] = softmax(logits[i]!, temperature) as unknown as [number, number, number]
-        return { ...pair, probabilities: { low, medium, high } }
+        const p = softmax(logits[i]!, temperature) // in the order of LEVELS
+        return { ...pair, probabilities: { low: p[0]!, medium: p[1]!, high: p[2]! } }
       })
       await writeDataset(join(out, name), labelled)
       context.print(`${join(out, name)}: ${labelled.length} pairs, each with probabilities of ${LEVELS.join(', ')}`)

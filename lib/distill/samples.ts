@@ -11,6 +11,13 @@ import { joined, type Sample } from '../train/batches.js'
 /** The classes of a fit classifier, in the order of its logits. */
 export const LEVELS: readonly FitLevel[] = ['low', 'medium', 'high']
 
+/** The column of every level among a classifier's logits, in the order of LEVELS; null where its labels are not those of a fit. */
+export function levelColumns({ id2label = [] }: Pick<ModelConfig, 'id2label'>): number[] | null {
+  const labels = id2label.map((name) => name.toLowerCase())
+  const columns = LEVELS.map((level) => labels.indexOf(level))
+  return labels.length === LEVELS.length && !columns.includes(-1) ? columns : null
+}
+
 const messages = (prompt: FitPrompt): ChatMessage[] => [
   { role: 'system', content: prompt.system },
   { role: 'user', content: prompt.user },

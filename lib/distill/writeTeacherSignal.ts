@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs'
-import { type FileHandle, mkdir, open, rename } from 'node:fs/promises'
+import { mkdir, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { ArgumentError } from '../errors.js'
-import { fileError } from '../files.js'
+import { fileError, writeAll } from '../files.js'
 import type { Decoder } from '../models/decoder.js'
 import { pack } from '../models/packed.js'
-import { embedding } from '../ops/embedding.js'
 import { linear } from '../ops/linear.js'
+import { gatherRows } from '../ops/pooling.js'
 import { microBatches, type Sample, weightOf } from '../train/batches.js'
 import {
   chunkCount,
@@ -64,7 +64,7 @@ export async function writeTeacherSignal(options: WriteTeacherSignal): Promise<S
   const kept = keptChunks(partial, header)
   const handle = await open(partial, kept > 0 ? 'r+' : 'w+')
   try {
-    await writeAt(handle, encodeHeader(header), 0)
+    await writeAll(handle, encodeHeader(header), 0)
     let chunk = kept
     let pending = Buffer.alloc(0)
     const from = kept * chunkTokens
@@ -74,7 +74,7 @@ export async function writeTeacherSignal(options: WriteTeacherSignal): Promise<S
         const place = chunk < chunkCount(header) ? chunkPlace(header, chunk) : null
         const bytes = place ? place.tokens * 4 * recordWords(topK) : 0
         if (!place || pending.length < bytes) break
-        await writeAt(handle, sealed(pending.subarray(0, bytes)), place.at)
+        await writeAll(handle, sealed(pending.subarray(0, bytes)), place.at)
         pending = pending.subarray(bytes)
         chunk++
         onProgress?.(Math.min(tokens, chunk * chunkTokens), tokens)
@@ -84,7 +84,7 @@ export async function writeTeacherSignal(options: WriteTeacherSignal): Promise<S
     const last = chunkPlace(header, chunkCount(header) - 1)
     await handle.truncate(last.at + last.bytes)
     const error = measure(partial)
-    await writeAt(handle, encodeHeader({ ...header, error }), 0)
+    await writeAll(handle, encodeHeader({ ...header, error }), 0)
     await handle.sync()
     await rename(partial, path)
     return error
@@ -107,11 +107,6 @@ function keptChunks(path: string, header: TeacherSignalHeader): number {
   } catch {
     return 0 // not even a header: it is begun again
   }
-}
-
-async function writeAt(handle: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
-  for (let done = 0; done < bytes.length; )
-    done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten
 }
 
 /** Rows of logits that are read at once. */
@@ -137,7 +132,7 @@ async function* teacherRecords(options: WriteTeacherSignal, from: number): Async
     const head = teacher.headWeight.rows(0, identity.vocabulary)
     const read = (i: number) => {
       using _inner = device.scope()
-      const states = embedding(device.tensor(Int32Array.from(rows.slice(i, i + ROWS))), hidden)
+      const states = gatherRows(hidden, device.tensor(Int32Array.from(rows.slice(i, i + ROWS))))
       return linear(states, head, { dtype: 'float32' }).floats()
     }
     const first = skip - (skip % ROWS) // the same rows at once as ever, so that the bits are the same

@@ -82,6 +82,13 @@ export async function* readDataset(file: string): AsyncGenerator<PairSample> {
   if (seen.size === 0) throw new DatasetError(file, 0, 'contains no sample; write at least one line')
 }
 
+/** As `readDataset`, all samples at once, or the first `limit` of them. @throws DatasetError likewise, as far as is read */
+export async function readPairs(file: string, limit = Number.POSITIVE_INFINITY): Promise<PairSample[]> {
+  const pairs: PairSample[] = []
+  for await (const pair of readDataset(file)) if (pairs.push(pair) === limit) break
+  return pairs
+}
+
 function readSample(text: string, file: string, line: number): PairSample {
   let value: unknown
   try {

@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { type FileHandle, open, readFile, rename, rm, stat } from 'node:fs/promises'
-import { writeAll, writeFileAtomic } from '../files.js'
+import { hashFile, writeAll, writeFileAtomic } from '../files.js'
 import type { HubFile } from './snapshot.js'
 
 /** Beside the partial file: what the whole must hash to, which is the ETag that the hub gives it. Bytes of another ETag are of no use. */
@@ -91,9 +91,7 @@ export class PartialFile {
 /** Whether a file is there with the right content. */
 export async function isVerified(path: string, file: HubFile, signal?: AbortSignal): Promise<boolean> {
   if ((await sizeOf(path)) !== file.size) return false
-  const hash = hashOf(file)
-  for await (const chunk of createReadStream(path, { signal, highWaterMark: 2 ** 20 })) hash.update(chunk)
-  return hash.digest('hex') === file.checksum.digest
+  return (await hashFile(path, hashOf(file), signal)) === file.checksum.digest
 }
 
 /** Bytes of a file, 0 when there is none. */

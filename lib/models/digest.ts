@@ -1,17 +1,13 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CheckpointError } from '../errors.js'
+import { hashFile } from '../files.js'
 import { modelFolder } from '../hub/cache.js'
 import { TOKENIZER_FILES } from './folder.js'
 
 /** SHA-256 of a file's bytes, hexadecimal. @throws the file system's error when it cannot be read */
-export async function fileDigest(path: string): Promise<string> {
-  const hash = createHash('sha256')
-  for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(piece)
-  return hash.digest('hex')
-}
+export const fileDigest = (path: string): Promise<string> => hashFile(path, createHash('sha256'))
 
 const decisive = (name: string): boolean =>
   name === 'config.json' || /\.safetensors(\.index\.json)?$/.test(name) || TOKENIZER_FILES.includes(name)

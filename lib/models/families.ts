@@ -49,10 +49,7 @@ const modernbert: Family<ModernBertConfig> = {
 
 /** Every family there is, by `model_type`. To add one: docs/adding-a-model.md. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map(
-  [decoder(qwen2), decoder(qwen3), decoder(phi3), modernbert].map((family) => [
-    family.modelType,
-    family as unknown as Family,
-  ]),
+  [decoder(qwen2), decoder(qwen3), decoder(phi3), modernbert].map((family: Family) => [family.modelType, family]),
 )
 
 const familyOf = ({ modelType }: ModelConfig): Family => FAMILIES.get(modelType)!

@@ -4,8 +4,8 @@ import { dtypeCode, shapeText, type Tensor } from '../tensor/tensor.js'
 import { floatCode, matrix } from './check.js'
 import { DIVERGENCE_STATS, type DivergenceKind, divergence, divergenceFields } from './divergence.js'
 import { add, columns, concat, copyInto, fill, scale as scaled } from './elementwise.js'
-import { embedding } from './embedding.js'
 import { linear } from './linear.js'
+import { gatherRows } from './pooling.js'
 
 /** What is kept of a teacher's distributions, on the host: of every token the k most probable ids, and the rest as one bucket. */
 export interface TopKTeacher {
@@ -101,14 +101,14 @@ function chunk(options: TopKLoss, head: Tensor, teacher: TopKTeacher, vocabulary
   const { device } = hidden
   const rows = teacher.tokens.length
   const tokens = device.tensor(teacher.tokens)
-  const states = embedding(tokens, hidden)
+  const states = gatherRows(hidden, tokens)
   states.requiresGrad = sums.dhidden !== null
   using tape = new Tape(device)
   const logits = linear(states, head, { dtype: 'float32' })
   device.tape = null
   const at = device.tensor(teacher.ids.map((id, i) => Math.floor(i / teacher.k) * vocabulary + id)) // places in all of the logits
   const tempered = temperature === 1 ? logits : scaled(logits, 1 / temperature)
-  const top = embedding(at, tempered.view([rows * vocabulary, 1])).view([rows, teacher.k])
+  const top = gatherRows(tempered.view([rows * vocabulary, 1]), at).view([rows, teacher.k])
   const rest = restOf(tempered, at, teacher.k)
   const student = concat(top, rest.logit)
   student.requiresGrad = sums.dvalue !== null

@@ -1,7 +1,8 @@
 import type { ModelConfig } from '../models/config.js'
 import type { DecoderConfig } from '../models/decoderConfig.js'
 import { parameterCount, tensorShapes } from '../models/families.js'
-import type { FloatDType } from '../tensor/tensor.js'
+import { isOfBody } from '../models/model.js'
+import { elements, type FloatDType } from '../tensor/tensor.js'
 import { classify, forward, type Shape } from './forward.js'
 import { type HeadDevice, head, headPlan } from './head.js'
 import { Ledger, type Part } from './ledger.js'
@@ -78,10 +79,10 @@ export function planStep(options: StepOptions): PlannedStep {
   const train = mode === 'train'
   const stored: Storage = { weights: precision, activations: precision }
   const workspace = train ? trainingStep(ledger, options, stored) : forwardPass(ledger, options, stored)
-  const body: ModelConfig = { ...student, numLabels: undefined, twoTower: undefined, bare: true } as DecoderConfig
-  const held = frozen ? parameterCount(body) : 0 // of what does not learn
-  const count = parameterCount(student) - held
-  const tensors = tensorShapes(student).size - (frozen ? tensorShapes(body).size : 0)
+  const learns = (name: string) => !frozen || !isOfBody(name)
+  const learning = [...tensorShapes(student)].filter(([name]) => learns(name))
+  const count = learning.reduce((n, [, shape]) => n + elements(shape), 0)
+  const held = parameterCount(student) - count
   if (train) {
     // gradNorm reads the gradients; AdamW reads and writes gradient, two moments and master, and writes the copy that the model reads
     const copy = precision === 'bfloat16' ? 2 : 0
@@ -98,7 +99,7 @@ export function planStep(options: StepOptions): PlannedStep {
       ...(device.kind === 'cpu' && { mapped: true }),
     },
     { name: 'master weights', bytes: train && !frozen && precision === 'bfloat16' ? 4 * count : 0 },
-    { name: "optimiser's moments", bytes: train ? 8 * count + 56 * tensors : 0 },
+    { name: "optimiser's moments", bytes: train ? 8 * count + 56 * learning.length : 0 },
     { name: 'gradients', bytes: train ? 4 * count : 0 },
     {
       name: "teacher's weights",

@@ -1,4 +1,4 @@
-import { classifierPrompt, explanationPrompt, LEVELS } from '../distill/samples.js'
+import { classifierPrompt, explanationPrompt, LEVELS, levelColumns } from '../distill/samples.js'
 import { ArgumentError, ConfigError } from '../errors.js'
 import { type JobPost, parseJob } from '../fit/job.js'
 import { type Profile, parseProfile } from '../fit/profile.js'
@@ -89,7 +89,8 @@ export class FitService {
   readonly #rater: Loaded<Model>
   readonly #engine: Engine
   readonly #classifier: Classifier
-  readonly #labels: readonly FitLevel[]
+  /** The column of every level among the classifier's logits, in the order of LEVELS. */
+  readonly #columns: readonly number[]
   readonly #abstain: number
   readonly #stop: readonly number[]
   readonly #listeners = new Set<(step: ServiceStep) => void>()
@@ -98,12 +99,12 @@ export class FitService {
     options: FitServiceOptions,
     explainer: Loaded<Decoder>,
     rater: Loaded<Model>,
-    labels: readonly FitLevel[],
+    columns: readonly number[],
   ) {
     this.device = options.device
     this.#explainer = explainer
     this.#rater = rater
-    this.#labels = labels
+    this.#columns = columns
     this.#abstain = options.abstain ?? 0
     const { tokenizer, model } = explainer
     const stop = eosTokenIds(model.config)
@@ -135,7 +136,7 @@ export class FitService {
         throw wrongModel(options.explainer, 'is a classifier', 'name a causal language model as explainer')
       const rater = await load(options, options.classifier, loadModel)
       try {
-        return new FitService(options, explainer, rater, levelsOf(options.classifier, rater.model))
+        return new FitService(options, explainer, rater, columnsOf(options.classifier, rater.model))
       } catch (error) {
         rater.model.dispose()
         throw error
@@ -176,7 +177,7 @@ export class FitService {
   async rate(prompt: FitPrompt, signal?: AbortSignal): Promise<FitRating> {
     const { model, tokenizer } = this.#rater
     const p = await this.#classifier.classify(classifierPrompt(tokenizer, model.config, prompt), signal)
-    const of = (level: FitLevel) => p[this.#labels.indexOf(level)]!
+    const of = (level: FitLevel) => p[this.#columns[LEVELS.indexOf(level)]!]!
     const probabilities = { low: of('low'), medium: of('medium'), high: of('high') }
     const likeliest = LEVELS.reduce((best, l) => (of(l) > of(best) ? l : best))
     return { level: of(likeliest) < this.#abstain ? 'abstain' : likeliest, probabilities }
@@ -250,12 +251,11 @@ async function load<M extends Model>(
   return { model, tokenizer }
 }
 
-/** The levels in the order of the classifier's logits. */
-function levelsOf(folder: string, { config }: Model): FitLevel[] {
-  const names = config.id2label ?? []
-  const levels = names.flatMap((name) => LEVELS.find((level) => level === name.toLowerCase()) ?? [])
-  if (names.length === LEVELS.length && new Set(levels).size === LEVELS.length) return levels
-  const found = config.numLabels === undefined ? 'is no classifier' : `has the labels ${names.join(', ')}`
+function columnsOf(folder: string, { config }: Model): number[] {
+  const columns = levelColumns(config)
+  if (columns) return columns
+  const found =
+    config.numLabels === undefined ? 'is no classifier' : `has the labels ${(config.id2label ?? []).join(', ')}`
   throw wrongModel(folder, found, `name a sequence classifier with the labels ${LEVELS.join(', ')}`)
 }
 
