@@ -2,7 +2,7 @@ import { Engine } from '../lib/generate/engine.js'
 import type { Decoder } from '../lib/models/decoder.js'
 import type { FloatDType } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
-import { type ModelShape, randomIds, randomQwen2 } from './support/data.js'
+import { type ModelShape, QWEN_05B, randomIds, randomQwen2 } from './support/data.js'
 import { type Contender, now } from './support/measure.js'
 import type { Row } from './support/table.js'
 
@@ -39,15 +39,7 @@ const TINY: Setting = {
 
 /** Qwen2.5-0.5B, whose weights are a gigabyte: what decoding costs where nothing stays in a cache. */
 const QWEN: Setting = {
-  shape: {
-    hiddenSize: 896,
-    layers: 24,
-    heads: 14,
-    kvHeads: 2,
-    intermediateSize: 4864,
-    vocabSize: 151_936,
-    maxPositionEmbeddings: 32_768,
-  },
+  shape: QWEN_05B,
   dtypes: ['bfloat16'],
   batches: [1, 8],
   prompt: 256,

@@ -9,22 +9,12 @@ import { rmsNorm } from '../lib/ops/rmsNorm.js'
 import { swiglu } from '../lib/ops/swiglu.js'
 import { Tape } from '../lib/tensor/tape.js'
 import type { Bench, BenchContext } from './support/bench.js'
-import { decoderConfig, type ModelShape } from './support/data.js'
+import { decoderConfig, type ModelShape, QWEN_05B } from './support/data.js'
 import { contender, now, timing } from './support/measure.js'
 import type { Row } from './support/table.js'
 
-/** Qwen2.5-0.5B: 988 MB in bfloat16. */
-const SHAPE: ModelShape = {
-  hiddenSize: 896,
-  layers: 24,
-  heads: 14,
-  kvHeads: 2,
-  intermediateSize: 4864,
-  vocabSize: 151_936,
-  maxPositionEmbeddings: 32_768,
-}
 const TINY: ModelShape = {
-  ...SHAPE,
+  ...QWEN_05B,
   hiddenSize: 28,
   layers: 1,
   heads: 1,
@@ -57,7 +47,7 @@ async function opened(context: BenchContext): Promise<Row> {
   const device = context.device()
   const peer = context.peer('open.py', 'safetensors')
   try {
-    const config = decoderConfig(context.tiny ? TINY : SHAPE, 'bfloat16')
+    const config = decoderConfig(context.tiny ? TINY : QWEN_05B, 'bfloat16')
     const file = join(folder, 'model.safetensors')
     writeFileSync(join(folder, 'config.json'), JSON.stringify(configToJson(config)))
     const bytes = writeSparse(file, tensorShapes(config))

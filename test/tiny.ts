@@ -12,6 +12,7 @@ import type { Device } from '../lib/tensor/device.js'
 import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../lib/text/bpeTrainer.js'
 import { Tokenizer } from '../lib/text/tokenizer.js'
 import { tokenizerFiles, writeTokenizer } from '../lib/text/writeTokenizer.js'
+import { tinyConfig } from './configs.js'
 
 /** A folder of its own for a test file, removed after its tests. Call it at the top of the file: hooks cannot add hooks. */
 export function temporaryFolder(): string {
@@ -47,28 +48,16 @@ export async function writeTinyModel(
 ): Promise<void> {
   const { tokenizerFrom, seed = 1, hiddenSize = 32, padding = 0, std, changes } = options
   const tokenizer = await Tokenizer.fromFolder(tokenizerFrom)
-  const config: DecoderConfig = {
-    modelType: 'qwen2',
+  const config = tinyConfig({
     hiddenSize,
-    layers: 2,
-    heads: 2,
-    kvHeads: 1,
     headDim: hiddenSize / 2,
     intermediateSize: 2 * hiddenSize,
     vocabSize: tokenizer.vocabSize + padding,
-    ropeTheta: 10_000,
-    rmsNormEps: 1e-6,
-    tieWordEmbeddings: true,
-    slidingWindow: null,
     maxPositionEmbeddings: 2048,
-    causal: true,
-    attentionBias: true,
     eosTokenId: tokenizer.eosTokenId,
-    bosTokenId: null,
     padTokenId: tokenizer.padTokenId,
-    dtype: 'float32',
     ...options.config,
-  }
+  })
   using model = new Decoder(device, config, randomWeights(device, { seed, layers: 2, ...(std && { std }) }))
   changes?.(model)
   const tensors = [...model.parameters].map(([name, tensor]) => ({ name, tensor }))

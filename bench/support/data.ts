@@ -51,6 +51,17 @@ export interface ModelShape {
   maxPositionEmbeddings: number
 }
 
+/** Qwen2.5-0.5B: 988 MB in bfloat16. */
+export const QWEN_05B: ModelShape = {
+  hiddenSize: 896,
+  layers: 24,
+  heads: 14,
+  kvHeads: 2,
+  intermediateSize: 4864,
+  vocabSize: 151_936,
+  maxPositionEmbeddings: 32_768,
+}
+
 /** The config of a Qwen2 of some sizes: tied head, biases at q, k and v. */
 export function decoderConfig(shape: ModelShape, dtype: FloatDType): DecoderConfig {
   return {

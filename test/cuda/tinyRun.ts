@@ -1,35 +1,22 @@
 // A step of distillation between models so small that the PTX machine does hundreds of them in a minute.
 import { distillation } from '../../lib/distill/objectives.js'
 import type { Decoder } from '../../lib/models/decoder.js'
-import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
 import { createDecoder } from '../../lib/models/registry.js'
 import type { Device } from '../../lib/tensor/device.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { Trainer } from '../../lib/train/trainer.js'
+import { tinyConfig } from '../configs.js'
 
 /** A model of a few thousand parameters. */
-export const TINY: DecoderConfig = {
-  modelType: 'qwen2',
+export const TINY = tinyConfig({
   hiddenSize: 16,
   layers: 1,
-  heads: 2,
-  kvHeads: 1,
   headDim: 8,
   intermediateSize: 24,
   vocabSize: 40,
-  ropeTheta: 10_000,
-  rmsNormEps: 1e-6,
-  tieWordEmbeddings: true,
-  slidingWindow: null,
   maxPositionEmbeddings: 32,
-  causal: true,
-  attentionBias: true,
-  eosTokenId: null,
-  bosTokenId: null,
-  padTokenId: null,
-  dtype: 'float32',
-}
+})
 
 /** Two sequences, each a micro-batch of its own. */
 const samples: Sample[] = [5, 3].map((length) => {

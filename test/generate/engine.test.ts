@@ -2,33 +2,22 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { Engine, type EngineOptions, type EngineStep, type GenerateOptions } from '../../lib/generate/engine.js'
 import { Decoder } from '../../lib/models/decoder.js'
-import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
 import { randomWeights } from '../../lib/models/initialise.js'
 import { pack } from '../../lib/models/packed.js'
+import { tinyConfig } from '../configs.js'
 import { QUICK, testDevice, uniform } from '../support.js'
 
 const device = testDevice({ threads: 1 }) // tiny models: more threads only wait for each other
-const config: DecoderConfig = {
-  modelType: 'qwen2',
-  hiddenSize: 32,
+const config = tinyConfig({
   layers: 3,
   heads: 4,
   kvHeads: 2,
   headDim: 8,
-  intermediateSize: 48,
   vocabSize: 101,
-  ropeTheta: 10_000,
-  rmsNormEps: 1e-6,
   tieWordEmbeddings: false,
   slidingWindow: [null, 8, null],
   maxPositionEmbeddings: 256,
-  causal: true,
-  attentionBias: true,
-  eosTokenId: null,
-  bosTokenId: null,
-  padTokenId: null,
-  dtype: 'float32',
-}
+})
 const model = new Decoder(device, config, randomWeights(device, { seed: 3, layers: config.layers, std: 0.35 }))
 
 const random = uniform(11)

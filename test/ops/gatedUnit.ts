@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import type { Tensor } from '../../lib/tensor/tensor.js'
 import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
@@ -83,5 +84,29 @@ export function gatedUnitTests(name: string, unit: GatedUnit, activation: Activa
       const [dgate, dup] = [await gate.grad!.floats(), await up.grad!.floats()]
       expect(relativeError(await gateUp.grad!.floats(), join(dgate, dup, cols))).toBe(0)
     })
+
+    test('gates far from 0 saturate without NaN', async () => {
+      const g = Float32Array.of(-1e30, -1000, -90, -88, 88, 90, 1000, 1e30)
+      const gateData = asStored(g, dtype)
+      const ones = new Float32Array(g.length).fill(1)
+      const gate = device.tensor(gateData, [1, g.length], dtype)
+      gate.requiresGrad = true
+      const tape = new Tape(device)
+      const y = unit.apart(gate, device.tensor(ones, [1, g.length], dtype))
+      tape.backward(y, device.tensor(ones, [1, g.length], dtype))
+      const values = await y.floats()
+      const gradient = await gate.grad!.floats()
+      gateData.forEach((v, i) => {
+        expect(values[i]).toBeCloseTo(Math.max(v, 0), 30)
+        expect(gradient[i]).toBeCloseTo(v > 0 ? 1 : 0, 30)
+      })
+    })
+  })
+
+  test('operands that are not alike are named', () => {
+    expect(() => unit.apart(device.zeros([2, 8]), device.zeros([2, 9]))).toThrow(ShapeError)
+    expect(() => unit.apart(device.zeros([2, 8]), device.zeros([2, 9]))).toThrow('gate is [2, 8] but up is [2, 9]')
+    expect(() => unit.apart(device.zeros([2, 8]), device.zeros([2, 8], 'bfloat16'))).toThrow(DTypeError)
+    expect(() => unit.packed(device.zeros([2, 7]))).toThrow('the last dimension is 7')
   })
 }

@@ -3,7 +3,8 @@ import { DTypeError, ShapeError } from '../../lib/errors.js'
 import { addLayerNorm, layerNorm } from '../../lib/ops/layerNorm.js'
 import { Tape } from '../../lib/tensor/tape.js'
 import type { FloatDType, Tensor } from '../../lib/tensor/tensor.js'
-import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
+import { asStored, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
+import { MIXES, SHAPES, STREAMS } from './residualNorm.js'
 
 const device = testDevice()
 const EPS = 1e-5
@@ -35,23 +36,6 @@ function reference(
   }
   return { y, dh, dweight, dbias }
 }
-
-const SHAPES = [
-  [3, 7],
-  [17, 64],
-  [130, 33],
-  [257, 200],
-  [110, 1051], // more rows than blocks of several warps run at a time
-] as const
-
-/** dtypes of the branches and of the residual stream. */
-const STREAMS = [
-  ['float32', 'float32'],
-  ['bfloat16', 'bfloat16'],
-  ['bfloat16', 'float32'],
-] as const
-
-const MIXES = FLOATS.flatMap((a) => FLOATS.flatMap((b) => FLOATS.map((c) => [a, b, c] as const)))
 
 /** A tensor that wants a gradient, and its values as they are stored. */
 function input(data: Float32Array, shape: readonly number[], dtype: FloatDType): [Tensor, Float32Array] {

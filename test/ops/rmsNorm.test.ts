@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { ShapeError } from '../../lib/errors.js'
 import { addRmsNorm, rmsNorm } from '../../lib/ops/rmsNorm.js'
 import { Tape } from '../../lib/tensor/tape.js'
-import { asStored, FLOATS, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
+import { asStored, normal, relativeError, TOLERANCE, testDevice } from '../support.js'
+import { MIXES, SHAPES, STREAMS } from './residualNorm.js'
 
 const device = testDevice()
 const EPS = 1e-6
@@ -27,24 +28,6 @@ function reference(h: Float32Array, weight: Float32Array, dy: Float32Array, dsum
   }
   return { y, dh, dweight }
 }
-
-const SHAPES = [
-  [1, 5],
-  [3, 7],
-  [17, 64],
-  [130, 33],
-  [257, 200],
-  [110, 1051], // more rows than blocks of several warps run at a time
-] as const
-
-/** dtypes of the branches and of the residual stream. */
-const STREAMS = [
-  ['float32', 'float32'],
-  ['bfloat16', 'bfloat16'],
-  ['bfloat16', 'float32'],
-] as const
-
-const MIXES = FLOATS.flatMap((a) => FLOATS.flatMap((b) => FLOATS.map((c) => [a, b, c] as const)))
 
 test.each(MIXES)('rmsNorm of %s to %s with a weight of %s', async (streamDtype, dtype, weightDtype) => {
   const [rows, cols] = [5, 72]

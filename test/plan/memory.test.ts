@@ -19,6 +19,7 @@ import type { FloatDType } from '../../lib/tensor/tensor.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { type Objective, Trainer } from '../../lib/train/trainer.js'
+import { tinyConfig } from '../configs.js'
 import { FLOATS } from '../support.js'
 
 const device = Device.open('cpu')
@@ -27,27 +28,16 @@ afterAll(() => device.close())
 const SEQUENCES = 3
 const LENGTH = 500
 
-const QWEN: DecoderConfig = {
-  modelType: 'qwen2',
+const QWEN = tinyConfig({
   hiddenSize: 64,
   layers: 3,
   heads: 4,
   kvHeads: 2,
-  headDim: 16,
   intermediateSize: 192,
   vocabSize: 1000,
-  ropeTheta: 10_000,
-  rmsNormEps: 1e-6,
   tieWordEmbeddings: false,
-  slidingWindow: null,
   maxPositionEmbeddings: 1024,
-  causal: true,
-  attentionBias: true,
-  eosTokenId: null,
-  bosTokenId: null,
-  padTokenId: null,
-  dtype: 'float32',
-}
+})
 const QWEN3: DecoderConfig = { ...QWEN, modelType: 'qwen3', headDim: 32, qkNorm: true, attentionBias: false }
 const PHI3: DecoderConfig = {
   ...QWEN,

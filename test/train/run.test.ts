@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { distillation } from '../../lib/distill/objectives.js'
-import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
 import { createDecoder } from '../../lib/models/registry.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
@@ -10,6 +9,7 @@ import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { runTraining } from '../../lib/train/run.js'
 import { type Objective, Trainer } from '../../lib/train/trainer.js'
+import { tinyConfig } from '../configs.js'
 import { relativeError, testDevice } from '../support.js'
 import { temporaryFolder, writeTinyTokenizer } from '../tiny.js'
 
@@ -18,27 +18,7 @@ const root = temporaryFolder()
 const at = (...parts: string[]) => join(root, ...parts)
 beforeAll(() => writeTinyTokenizer(at('tokenizer')), 120_000)
 
-const config: DecoderConfig = {
-  modelType: 'qwen2',
-  hiddenSize: 32,
-  layers: 2,
-  heads: 2,
-  kvHeads: 1,
-  headDim: 16,
-  intermediateSize: 48,
-  vocabSize: 60,
-  ropeTheta: 10_000,
-  rmsNormEps: 1e-6,
-  tieWordEmbeddings: true,
-  slidingWindow: null,
-  maxPositionEmbeddings: 64,
-  causal: true,
-  attentionBias: true,
-  eosTokenId: null,
-  bosTokenId: null,
-  padTokenId: null,
-  dtype: 'float32',
-}
+const config = tinyConfig()
 
 const samples: Sample[] = [9, 6, 11, 4, 7].map((length) => {
   const ids = Int32Array.from({ length }, (_, i) => (i * i + 5 * length) % config.vocabSize)
