@@ -291,20 +291,12 @@ export { type TimeBound, type TimePart, timeBound } from './plan/time.js'
 
 // Evaluation: the metrics of the field as their reference implementations compute them, and the report.
 
-export { type BootstrapOptions, bootstrapMean, type MeanInterval } from './eval/bootstrap.js'
+export { type BootstrapOptions, bootstrapClassification, bootstrapMean, type MeanInterval } from './eval/bootstrap.js'
 export { expectedCalibrationError, fitTemperature, softmax } from './eval/calibration.js'
 export { type ClassificationScores, type ClassScore, classificationScores } from './eval/classification.js'
 export { NllAccumulator } from './eval/nll.js'
-export {
-  type Curve,
-  type Excerpt,
-  type Plot,
-  type Report,
-  renderPlot,
-  renderReport,
-  type Table,
-  textTable,
-} from './eval/report.js'
+export { type BarPlot, type Curve, type CurvePlot, type Plot, renderPlot } from './eval/plot.js'
+export { type Excerpt, type Report, renderReport, type Table, textTable } from './eval/report.js'
 export {
   type CorpusRouge,
   type CorpusRougeScore,

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
 import { explanationPrompt, explanationSample, LEVELS } from '../distill/samples.js'
 import { ArgumentError } from '../errors.js'
+import { bootstrapClassification, type MeanInterval } from '../eval/bootstrap.js'
 import { argmax, expectedCalibrationError, softmax } from '../eval/calibration.js'
 import { type ClassificationScores, classificationScores } from '../eval/classification.js'
 import { NllAccumulator } from '../eval/nll.js'
@@ -62,6 +63,8 @@ export interface ExplainerScores {
 
 /** Scores of a classifier, whose confusion counts the most likely levels, abstained or not. */
 export interface ClassifierScores extends ClassificationScores {
+  /** 95 % bootstrap intervals. */
+  intervals: Record<'accuracy' | 'weightedF1', MeanInterval>
   /** What the logits are divided by, as the model's folder says. */
   temperature: number
   /** Expected calibration error with that temperature, and without. */
@@ -213,7 +216,7 @@ async function scoreClassifier(
   device: Device,
   path: string,
   pairs: readonly PairSample[],
-  { microBatchTokens, abstain }: Pick<z.output<typeof schema>, 'microBatchTokens' | 'abstain'>,
+  { microBatchTokens, abstain, seed }: Pick<z.output<typeof schema>, 'microBatchTokens' | 'abstain' | 'seed'>,
   signal?: AbortSignal,
 ): Promise<ClassifierScores> {
   using opened = await openModel(device, path, 'classify')
@@ -222,8 +225,12 @@ async function scoreClassifier(
   const labels = pairs.map(({ level }) => LEVELS.indexOf(level))
   const probabilities = logits.map((row) => softmax(row, temperature))
   const raw = logits.map((row) => softmax(row))
+  const predictions = logits.map(argmax)
+  const interval = (score: 'accuracy' | 'weightedF1') =>
+    bootstrapClassification(labels, predictions, LEVELS.length, score, { seed })
   return {
-    ...classificationScores(labels, logits.map(argmax), LEVELS.length),
+    ...classificationScores(labels, predictions, LEVELS.length),
+    intervals: { accuracy: interval('accuracy'), weightedF1: interval('weightedF1') },
     temperature,
     ece: {
       calibrated: expectedCalibrationError(probabilities, labels),

@@ -1,9 +1,13 @@
+import type { MeanInterval } from '../eval/bootstrap.js'
 import { ROUGE_KINDS } from '../eval/rouge.js'
 import type { ClassifierScores, ExplainerScores } from './eval.js'
 
 const NAMES = { rouge1: 'ROUGE-1', rouge2: 'ROUGE-2', rougeL: 'ROUGE-L', rougeLsum: 'ROUGE-Lsum' } as const
 
 const percent = (share: number): string => `${(100 * share).toFixed(1).padStart(5)} %`
+
+const within = ({ mean, low, high }: MeanInterval): string =>
+  `${percent(mean)}   95 % interval ${percent(low)} to ${percent(high)}`
 
 const row = (name: string, value: string): string => `${name.padEnd(18)} ${value}`
 
@@ -13,10 +17,7 @@ export function explainerLines(scores: ExplainerScores): string[] {
   return [
     row('explanations', `${samples}${leftOut > 0 ? `; ${leftOut} left out, longer than the model's positions` : ''}`),
     row('loss', `${loss.toFixed(4)} over ${tokens} tokens (perplexity ${perplexity.toFixed(2)})`),
-    ...ROUGE_KINDS.map((kind) => {
-      const { f1, interval } = rouge[kind]
-      return row(NAMES[kind], `${percent(f1)}   95 % interval ${percent(interval.low)} to ${percent(interval.high)}`)
-    }),
+    ...ROUGE_KINDS.map((kind) => row(NAMES[kind], within(rouge[kind].interval))),
     row('right verdicts', percent(explanation.statusAccuracy)),
     row('right evidence', percent(explanation.evidenceAccuracy)),
     row('requirements named', percent(explanation.coverage)),
@@ -31,12 +32,12 @@ export const eceText = (temperature: number, { raw, calibrated }: { raw: number;
 
 /** The scores of a classifier as aligned lines, the confusion matrix last. */
 export function classificationLines(scores: ClassifierScores, classes: readonly string[]): string[] {
-  const { samples, accuracy, weightedF1, confusion, temperature, ece, kept } = scores
+  const { samples, intervals, confusion, temperature, ece, kept } = scores
   const { threshold, coverage } = kept
   return [
     row('ratings', String(samples)),
-    row('accuracy', percent(accuracy)),
-    row('weighted F1', percent(weightedF1)),
+    row('accuracy', within(intervals.accuracy)),
+    row('weighted F1', within(intervals.weightedF1)),
     row('calibration', eceText(temperature, ece)),
     ...(threshold > 0
       ? [

@@ -1,4 +1,5 @@
 import { EvaluationError } from '../errors.js'
+import { classificationScores } from './classification.js'
 
 /** A mean and the interval that holds the given share of its bootstrap distribution. */
 export interface MeanInterval {
@@ -43,6 +44,33 @@ function quantile(sorted: Float64Array, q: number): number {
   return low + (high - low) * (at - below)
 }
 
+/** Seeded resamples with replacement of the indices below n, and the quantiles of what a statistic makes of them. */
+function percentileInterval(
+  n: number,
+  statistic: (indices: Int32Array) => number,
+  { resamples = 1000, confidence = 0.95, seed = 0 }: BootstrapOptions,
+): { low: number; high: number } {
+  if (n === 0) {
+    throw new EvaluationError('EVALUATION_EMPTY', 'bootstrap: there are no values; evaluate at least one sample.')
+  }
+  if (!Number.isInteger(resamples) || resamples < 1 || !(confidence > 0 && confidence < 1) || !Number.isInteger(seed)) {
+    throw new EvaluationError(
+      'EVALUATION_OPTIONS',
+      `bootstrap: resamples ${resamples}, confidence ${confidence}, seed ${seed}; pass an integer of at least 1, a number between 0 and 1, and an integer.`,
+    )
+  }
+  const random = generator(seed)
+  const indices = new Int32Array(n)
+  const values = new Float64Array(resamples)
+  for (let r = 0; r < resamples; r++) {
+    for (let i = 0; i < n; i++) indices[i] = Math.floor((random() / 0x100000000) * n)
+    values[r] = statistic(indices)
+  }
+  values.sort()
+  const tail = (1 - confidence) / 2
+  return { low: quantile(values, tail), high: quantile(values, 1 - tail) }
+}
+
 /**
  * Percentile bootstrap interval of the mean (Efron 1979): resample with replacement, take the mean of each resample,
  * cut the tails.
@@ -50,37 +78,41 @@ function quantile(sorted: Float64Array, q: number): number {
  * @throws EvaluationError on no values, a value that is not finite, or options out of range
  */
 export function bootstrapMean(values: ArrayLike<number>, options: BootstrapOptions = {}): MeanInterval {
-  const { resamples = 1000, confidence = 0.95, seed = 0 } = options
-  const n = values.length
-  if (n === 0) {
-    throw new EvaluationError('EVALUATION_EMPTY', 'bootstrapMean: there are no values; evaluate at least one sample.')
-  }
-  if (!Number.isInteger(resamples) || resamples < 1 || !(confidence > 0 && confidence < 1) || !Number.isInteger(seed)) {
-    throw new EvaluationError(
-      'EVALUATION_OPTIONS',
-      `bootstrapMean: resamples ${resamples}, confidence ${confidence}, seed ${seed}; pass an integer of at least 1, a number between 0 and 1, and an integer.`,
-    )
-  }
   let total = 0
-  for (let i = 0; i < n; i++) {
+  for (let i = 0; i < values.length; i++) {
     const value = values[i]!
     if (!Number.isFinite(value)) {
       throw new EvaluationError(
         'EVALUATION_NOT_FINITE',
-        `bootstrapMean: value ${i} is ${value}; find the sample that produced it and leave it out or fix it.`,
+        `bootstrap: value ${i} is ${value}; find the sample that produced it and leave it out or fix it.`,
       )
     }
     total += value
   }
+  const n = values.length
+  const meanOf = (indices: Int32Array) => indices.reduce((sum, i) => sum + values[i]!, 0) / n
+  return { ...percentileInterval(n, meanOf, options), mean: total / n }
+}
 
-  const random = generator(seed)
-  const means = new Float64Array(resamples)
-  for (let r = 0; r < resamples; r++) {
-    let sum = 0
-    for (let i = 0; i < n; i++) sum += values[Math.floor((random() / 0x100000000) * n)]!
-    means[r] = sum / n
-  }
-  means.sort()
-  const tail = (1 - confidence) / 2
-  return { mean: total / n, low: quantile(means, tail), high: quantile(means, 1 - tail) }
+/**
+ * Percentile bootstrap interval of a classifier's scores: samples are drawn again with their label and prediction.
+ * @param labels true class of every sample, 0 to classCount - 1
+ * @param score which of the scores
+ * @throws EvaluationError as classificationScores does, and on options out of range
+ */
+export function bootstrapClassification(
+  labels: ArrayLike<number>,
+  predictions: ArrayLike<number>,
+  classCount: number,
+  score: 'accuracy' | 'weightedF1',
+  options: BootstrapOptions = {},
+): MeanInterval {
+  const mean = classificationScores(labels, predictions, classCount)[score]
+  const again = (indices: Int32Array) =>
+    classificationScores(
+      indices.map((i) => labels[i]!),
+      indices.map((i) => predictions[i]!),
+      classCount,
+    )[score]
+  return { ...percentileInterval(labels.length, again, options), mean }
 }

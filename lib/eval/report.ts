@@ -1,24 +1,11 @@
-import type { EChartsCoreOption } from 'echarts'
+import { html } from './html.js'
+import { type Plot, renderPlot } from './plot.js'
 
-/** A curve: one named series of points. */
-export interface Curve {
-  name: string
-  points: readonly (readonly [number, number])[]
-}
-
-/** A plot of the report. */
-export interface Plot {
-  title: string
-  xLabel: string
-  yLabel: string
-  /** Of the y axis: for values over orders of magnitude, all above 0. */
-  logarithmic?: boolean
-  curves: readonly Curve[]
-}
-
-/** A table of the report; the first column holds names. */
+/** A table of the report. */
 export interface Table {
   title: string
+  /** How many of the columns, from the first, hold names and are aligned at the left; default 1. */
+  names?: number
   columns: readonly string[]
   rows: readonly (readonly string[])[]
   note?: string
@@ -56,7 +43,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
 h1 { font-size: 1.7rem; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
 p { color: var(--soft); margin: .3rem 0 } .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { padding: .42rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap } th:first-child, td:first-child { text-align: left }
+th, td { padding: .42rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap } .name { text-align: left }
 th { color: var(--soft); font-weight: 600 }
 figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .5rem } figure svg { width: 100%; height: auto; display: block }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1.1rem; white-space: pre-wrap; font: 14px/1.5 ui-monospace, monospace }
@@ -74,43 +61,18 @@ ${report.excerpts.map((e) => `<h2>${html(e.title)}</h2>\n<pre>${html(e.text)}</p
 `
 }
 
-function renderTable({ title, columns, rows, note }: Table): string {
-  const cells = (tag: string, values: readonly string[]) => values.map((v) => `<${tag}>${html(v)}</${tag}>`).join('')
+function renderTable({ title, names = 1, columns, rows, note }: Table): string {
+  const cells = (tag: string, values: readonly string[]) =>
+    values.map((v, i) => `<${tag}${i < names ? ' class="name"' : ''}>${html(v)}</${tag}>`).join('')
   return `<h2>${html(title)}</h2>
 <div class="scroll"><table><tr>${cells('th', columns)}</tr>
 ${rows.map((r) => `<tr>${cells('td', r)}</tr>`).join('\n')}</table></div>${note ? `\n<p>${html(note)}</p>` : ''}`
 }
 
-/** A line plot as an SVG string. */
-export async function renderPlot({ xLabel, yLabel, logarithmic, curves }: Plot): Promise<string> {
-  const { init } = await import('echarts') // a second to load: only for those who draw
-  const chart = init(null, null, { renderer: 'svg', ssr: true, width: 920, height: 360 })
-  const option: EChartsCoreOption = {
-    animation: false,
-    grid: { left: 64, right: 24, top: 48, bottom: 52 },
-    legend: { top: 8 },
-    xAxis: { type: 'value', name: xLabel, nameLocation: 'middle', nameGap: 30, min: 'dataMin', max: 'dataMax' },
-    yAxis: {
-      ...(logarithmic ? { type: 'log', minorSplitLine: { show: true } } : { type: 'value', scale: true }),
-      name: yLabel,
-      nameLocation: 'middle',
-      nameGap: 44,
-    },
-    series: curves.map(({ name, points }) => ({ name, type: 'line', showSymbol: false, data: points })),
-  }
-  chart.setOption(option)
-  const svg = chart.renderToSVGString()
-  chart.dispose() // its timers would keep the process alive
-  return svg
-}
-
 /** A table in plain text, columns aligned. */
-export function textTable({ columns, rows }: Pick<Table, 'columns' | 'rows'>): string {
+export function textTable({ names = 1, columns, rows }: Omit<Table, 'title'>): string {
   const widths = columns.map((c, i) => Math.max(c.length, ...rows.map((r) => r[i]!.length)))
   const line = (cells: readonly string[]) =>
-    cells.map((c, i) => (i === 0 ? c.padEnd(widths[i]!) : c.padStart(widths[i]!))).join('  ')
+    cells.map((c, i) => (i < names ? c.padEnd(widths[i]!) : c.padStart(widths[i]!))).join('  ')
   return [line(columns), widths.map((w) => '─'.repeat(w)).join('──'), ...rows.map(line)].join('\n')
 }
-
-const html = (text: string) =>
-  text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)
