@@ -43,10 +43,14 @@ export function defineCommand<S extends z.ZodObject>(program: Command, definitio
   command.action(async (...given: unknown[]) => {
     const flags = given.at(-2) as Record<string, unknown> // the last is the command itself, before its options stand the arguments
     if (positional) flags[positional] = given[0]
-    const code = await run(await readSettings(`lantern ${name}`, schema, flags))
+    const code = await run(await readSettings(fullName(command), schema, flags))
     if (code) process.exitCode = code
   })
 }
+
+/** The words that call a command: `lantern data`, `lantern table 1`. */
+const fullName = (command: Command): string =>
+  command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name()
 
 /** Checks settings given as an object and fills in the defaults. @throws ConfigError naming every setting that does not fit */
 export function checkSettings<S extends z.ZodObject>(source: string, schema: S, settings: unknown): z.output<S> {
@@ -124,11 +128,11 @@ function unwrap(schema: z.ZodType): { inner: z.ZodType; fallback: unknown; meta:
   }
 }
 
-/** The same schema with nothing required and nothing filled in: what a file may leave to the flags. */
-function withoutDefaults(schema: z.ZodObject): z.ZodObject<Record<string, z.ZodOptional<z.ZodType>>> {
+/** The same schema with nothing required and nothing filled in: what a file may leave to the flags, or to other defaults. */
+export function withoutDefaults(schema: z.ZodObject): z.ZodObject<Record<string, z.ZodOptional<z.ZodType>>> {
   const fields = Object.entries(schema.shape).map(([key, field]: [string, z.ZodType]) => {
-    const { inner } = unwrap(field)
-    return [key, (inner instanceof z.ZodObject ? withoutDefaults(inner) : inner).optional()]
+    const { inner, meta } = unwrap(field)
+    return [key, (inner instanceof z.ZodObject ? withoutDefaults(inner) : inner).optional().meta(meta)]
   })
   return z.object(Object.fromEntries(fields))
 }
@@ -138,7 +142,8 @@ const flagName = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) =>
 function flagOf({ path, key, schema, help, argument, fallback }: Value): Option {
   const shown = fallback === undefined || fallback === false ? '' : ` (default: ${String(fallback)})`
   if (schema instanceof z.ZodBoolean) return new Option(flagName(key), `${help}${shown}`)
-  const choices = schema instanceof z.ZodEnum ? schema.options.map(String) : undefined
+  const one = schema instanceof z.ZodArray ? (schema.element as z.ZodType) : schema
+  const choices = one instanceof z.ZodEnum ? one.options.map(String) : undefined
   const option = new Option(
     `${flagName(key)} <${argument ?? placeholder(schema)}>`,
     `${help}${choices ? `: ${choices.join(', ')}` : ''}${shown}`,
@@ -155,6 +160,7 @@ function flagOf({ path, key, schema, help, argument, fallback }: Value): Option 
 function placeholder(schema: z.ZodType): string {
   if (schema instanceof z.ZodNumber) return schema.isInt ? 'n' : 'x'
   if (schema instanceof z.ZodTuple) return schema.def.items.map(() => 'x').join(',')
+  if (schema instanceof z.ZodArray) return `${placeholder(schema.element as z.ZodType)},...`
   return schema instanceof z.ZodEnum ? 'name' : 'text'
 }
 
@@ -167,5 +173,6 @@ function parseFlag(schema: z.ZodType, text: string): unknown {
   }
   if (schema instanceof z.ZodTuple)
     return text.split(',').map((part) => parseFlag(schema.def.items[0] as z.ZodType, part))
+  if (schema instanceof z.ZodArray) return text.split(',').map((part) => parseFlag(schema.element as z.ZodType, part))
   return text
 }

@@ -1,9 +1,9 @@
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { z } from 'zod'
-import { type Curve, type Report, renderReport, textTable } from '../eval/report.js'
+import type { Curve } from '../eval/plot.js'
+import { type Report, renderReport, textTable } from '../eval/report.js'
 import { writeFileAtomic } from '../files.js'
 import type { DivergenceKind } from '../ops/divergence.js'
 import { Device } from '../tensor/device.js'
@@ -16,12 +16,12 @@ import { distill } from './distill.js'
 import { type ExplainerScores, evaluate } from './eval.js'
 import { type ExplainedFit, rateAndExplain } from './fit.js'
 import { interruptible } from './interrupt.js'
+import { packageFile } from './packageFile.js'
 import { folder } from './settings.js'
+import { EXPLAINER_COLUMNS, EXPLAINER_NOTE, explainerFields } from './table/explainers.js'
 import { train } from './train.js'
 import type { TrainingContext, TrainingResult } from './training.js'
 import { version } from './version.js'
-
-const packageFile = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 
 const schema = z.object({
   out: folder('gets data, models and report.html; what an earlier demo left there is replaced').default('runs/demo'),
@@ -194,15 +194,11 @@ const percent = (share: number) => (100 * share).toFixed(1)
 /** The layout of the paper's table 1, and behind it how right the explanations are. */
 function tableOf(scored: readonly Scored[]) {
   return {
-    columns: ['model', 'loss', 'ROUGE-1', 'ROUGE-2', 'ROUGE-L', 'verdicts right', 'evidence right', 'level right'],
-    rows: scored.map(({ name, scores: { loss, rouge, explanation } }) => [
-      name,
-      loss.toFixed(3),
-      ...(['rouge1', 'rouge2', 'rougeL'] as const).map((kind) => percent(rouge[kind].f1)),
-      ...(['statusAccuracy', 'evidenceAccuracy', 'levelRight'] as const).map(
-        (kind) => `${percent(explanation[kind])} %`,
-      ),
-    ]),
+    columns: ['model', ...EXPLAINER_COLUMNS.map(({ title }) => title)],
+    rows: scored.map(({ name, scores }) => {
+      const fields = explainerFields(scores)
+      return [name, ...EXPLAINER_COLUMNS.map(({ field, text }) => text(fields[field]!))]
+    }),
   }
 }
 
@@ -240,7 +236,7 @@ async function reportOf({
       {
         title: 'Explanations of held-out pairs (table 1 of the paper)',
         ...tableOf(scored),
-        note: `Greedy explanations of ${best.scores.samples} pairs. Loss: corpus negative log-likelihood, nats a token. ROUGE: mean F1, in percent. Verdicts, evidence and level are compared with the rubric's.`,
+        note: `${best.scores.samples} pairs. ${EXPLAINER_NOTE}`,
       },
       {
         title: 'Ratings',

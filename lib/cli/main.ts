@@ -14,6 +14,7 @@ import { pullCommand } from './pull.js'
 import { serveCommand } from './serve.js'
 import { softLabelsCommand } from './softLabels.js'
 import { stagesCommand } from './stages.js'
+import { tableCommand } from './table/table.js'
 import { teacherSignalCommand } from './teacherSignal.js'
 import { trainCommand } from './train.js'
 import { version } from './version.js'
@@ -42,6 +43,7 @@ distillCommand(program)
 classifyTrainCommand(program)
 softLabelsCommand(program)
 stagesCommand(program)
+tableCommand(program)
 evalCommand(program)
 fitCommand(program)
 generateCommand(program)

@@ -56,6 +56,7 @@ const chainSchema = z
     out: folder('gets a run folder for every stage, by its name'),
     device: deviceSetting,
     anyway: runSettings.shape.anyway,
+    printEvery: runSettings.shape.printEvery,
     stages: z.array(stageSchema).min(1),
   })
   .superRefine(({ data, stages }, context) => {
@@ -67,6 +68,8 @@ const chainSchema = z
     })
   })
 
+/** A chain of stages as a file, or a program, gives it. */
+export type ChainSettings = z.input<typeof chainSchema>
 type Chain = z.output<typeof chainSchema>
 type Stage = Chain['stages'][number]
 
@@ -120,7 +123,15 @@ export interface StagesResult {
  * @throws ConfigError with every problem of the file; what train, distill and classifyTrain throw
  */
 export async function stages(input: z.input<typeof schema>, context: TrainingContext): Promise<StagesResult> {
-  const chain = await loadConfig(checkSettings('stages', schema, input).config, chainSchema)
+  return await runChain(await loadConfig(checkSettings('stages', schema, input).config, chainSchema), context)
+}
+
+/** The same of a chain that a program puts together. @throws ConfigError with every problem of it */
+export async function stagesOf(chain: ChainSettings, context: TrainingContext): Promise<StagesResult> {
+  return await runChain(checkSettings('stages', chainSchema, chain), context)
+}
+
+async function runChain(chain: Chain, context: TrainingContext): Promise<StagesResult> {
   const rows: StageRow[] = []
   const end = await withDevice(chain, context, async (device) => {
     for (const stage of stageOrder(chain.stages)) {
@@ -173,6 +184,7 @@ function trainStage(chain: Chain, stage: Stage, resume: boolean, context: Traini
     out: join(chain.out, name),
     resume,
     anyway: chain.anyway,
+    printEvery: chain.printEvery,
   }
   if (stage.kind === 'sft') return train(run, context)
   if (stage.kind === 'classify') return classifyTrain(run, context)
