@@ -15,6 +15,7 @@ import { findPython } from './support/python.js'
 import { heading, readmeBlock, report, rewriteBlock } from './support/report.js'
 import { root } from './support/root.js'
 import { losses, type Table, text } from './support/table.js'
+import { topKDivergence } from './topKDivergence.js'
 import { trainStep } from './trainStep.js'
 
 const BENCHES: readonly Bench[] = [
@@ -23,6 +24,7 @@ const BENCHES: readonly Bench[] = [
   rowwise,
   attention,
   distillHead,
+  topKDivergence,
   trainStep,
   generate,
   generateQwen,
@@ -31,7 +33,7 @@ const BENCHES: readonly Bench[] = [
 
 const HELP = `npm run bench -- [names] [options]
 
-${BENCHES.map((b) => `  ${b.name.padEnd(12)} ${b.summary}`).join('\n')}
+${BENCHES.map((b) => `  ${b.name.padEnd(14)} ${b.summary}`).join('\n')}
 
   --peers           also run the same in PyTorch, all sides in turn
   --python PATH     Python of the peers, with torch, transformers and safetensors (default python3); implies --peers

@@ -16,6 +16,7 @@ import { Peer } from '../bench/support/peer.js'
 import { findPython, type Python, peerScript } from '../bench/support/python.js'
 import { readmeBlock, report, rewriteBlock } from '../bench/support/report.js'
 import { losses, markdown, plainRow, type Rival, type Row, ratio, type Table, text } from '../bench/support/table.js'
+import { topKDivergence } from '../bench/topKDivergence.js'
 import { trainStep } from '../bench/trainStep.js'
 
 const effort = { rounds: 1, seconds: 0.005, slow: 10 }
@@ -40,6 +41,7 @@ describe('every bench runs, on tiny sizes, and yields its figures', () => {
     rowwise: [rowwise, 9],
     attention: [attention, 6],
     distillHead: [distillHead, 25],
+    topKDivergence: [topKDivergence, 6],
     trainStep: [trainStep, 8],
     open: [open, 5],
     generate: [generate, 4],
@@ -65,6 +67,7 @@ describe('every bench runs, on tiny sizes, and yields its figures', () => {
   it.skipIf(!path || !folder).each([
     [generateQwen, ['PyTorch', 'llama.cpp']],
     [encoder, ['PyTorch', 'ONNX Runtime']],
+    [topKDivergence, ['PyTorch']],
   ] as const)('$name beside its rivals', { timeout: 300_000 }, async (bench, rivals) => {
     const said: string[] = []
     const [python, nodePeers] = [findPython(path!), findNodePeers(folder!)]
