@@ -3,9 +3,9 @@ import { DIVERGENCES, type DivergenceKind } from '../lib/ops/divergence.js'
 import type { Device } from '../lib/tensor/device.js'
 import { gradOf, Tape } from '../lib/tensor/tape.js'
 import type { FloatDType, Tensor } from '../lib/tensor/tensor.js'
-import type { Bench, BenchContext } from './support/bench.js'
+import type { Bench, BenchContext, Timings } from './support/bench.js'
 import { randomIds, randomTensor } from './support/data.js'
-import { contender, type Timing } from './support/measure.js'
+import { contender } from './support/measure.js'
 import { plainRow, type Row } from './support/table.js'
 
 const MIB = 2 ** 20
@@ -131,10 +131,11 @@ async function raced(
     const extra = await extraBytes(device, prepared)
     const flops = 2 * tokens * vocab * (3 * hidden + teacherHidden)
     const label = `${kind}, ${dtype}`
-    const goal = dtype === 'bfloat16' ? { share: 0.75, ratio: GOALS[kind] } : {}
+    const goal = dtype === 'bfloat16' ? { share: 0.75, ratio: { PyTorch: GOALS[kind] } } : {}
     const ceiling = timing.ceiling && flops / (timing.ceiling * 1e9)
     const seconds = (s: number) => s
-    const theirs = timing.peer && theirExtra(timing.peer.facts().extraBytes, sizes, dtype)
+    const { PyTorch } = timing.peers
+    const theirs = PyTorch && { PyTorch: theirExtra(PyTorch.facts().extraBytes, sizes, dtype) }
     const headline = dtype === 'bfloat16'
     return [
       context.row(label, timing, { unit: 's', better: 'lower', figure: seconds, ceiling, goal, headline }),
@@ -147,12 +148,7 @@ async function raced(
   }
 }
 
-function rate(
-  context: BenchContext,
-  label: string,
-  timing: { ours: Timing; theirs: Timing | null },
-  flops: number,
-): Row {
+function rate(context: BenchContext, label: string, timing: Timings, flops: number): Row {
   const figure = (seconds: number) => flops / seconds / 1e9
   return context.row(label, timing, { unit: 'GFLOP/s', better: 'higher', figure })
 }

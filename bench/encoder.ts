@@ -6,7 +6,8 @@ import type { FloatDType } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
 import { randomIds, randomWeightsOf } from './support/data.js'
 import { contender } from './support/measure.js'
-import type { Row } from './support/table.js'
+import type { Peer } from './support/peer.js'
+import type { Goal, Row } from './support/table.js'
 
 interface Setting {
   hiddenSize: number
@@ -27,6 +28,9 @@ const FULL: Setting = {
   vocabSize: 50_368,
   lengths: [191, 467, 137, 333, 274, 106, 402, 239],
 }
+/** Of the eight inputs in bfloat16. */
+const GOAL: Goal = { ratio: { PyTorch: 2, 'ONNX Runtime': 3 } }
+
 const TINY: Setting = { hiddenSize: 32, layers: 3, heads: 2, intermediateSize: 48, vocabSize: 61, lengths: [3, 9, 5] }
 
 /** Classification by ModernBERT-base: eight inputs of different lengths in one call, and one alone. */
@@ -37,13 +41,15 @@ export const encoder: Bench = {
     const setting = context.tiny ? TINY : FULL
     const device = context.device()
     const rows: Row[] = []
+    const onnx = context.nodePeer('ONNX Runtime', { ...setting })
     try {
       for (const dtype of ['bfloat16', 'float32'] as const) {
         using model = randomModernBert(device, setting, dtype)
         for (const lengths of [setting.lengths, [context.tiny ? 4 : 128]])
-          rows.push(await measure(context, model, { ...setting, lengths }, dtype))
+          rows.push(await measure(context, model, onnx, { ...setting, lengths }, dtype))
       }
     } finally {
+      await onnx?.close()
       await device.close()
     }
     return {
@@ -51,7 +57,10 @@ export const encoder: Bench = {
       title: `Classification by ModernBERT: hidden ${setting.hiddenSize}, ${setting.layers} layers, median`,
       ceiling: 'the matrix product alone, were all of the model that',
       rows,
-      notes: ['PyTorch: transformers with scaled dot product attention, the inputs padded to the longest.'],
+      notes: [
+        'PyTorch: transformers with scaled dot product attention, the inputs padded to the longest.',
+        ...(onnx?.about ? [onnx.about] : []),
+      ],
     }
   },
 }
@@ -79,7 +88,13 @@ function randomModernBert(device: Device, setting: Setting, dtype: FloatDType): 
   return new ModernBert(device, config, randomWeightsOf(device, dtype), dtype)
 }
 
-async function measure(context: BenchContext, model: ModernBert, setting: Setting, dtype: FloatDType): Promise<Row> {
+async function measure(
+  context: BenchContext,
+  model: ModernBert,
+  onnx: Peer | null,
+  setting: Setting,
+  dtype: FloatDType,
+): Promise<Row> {
   const { device } = model
   const peer = context.peer('encoder.py', 'transformers')
   const sequences = setting.lengths.map((n, i) => randomIds(n, setting.vocabSize, i))
@@ -88,7 +103,7 @@ async function measure(context: BenchContext, model: ModernBert, setting: Settin
     await logits.floats()
   })
   try {
-    const timing = await context.race(ours, peer, { model: setting, dtype }, dtype)
+    const timing = await context.race(ours, [peer, onnx], { model: setting, dtype }, dtype)
     const tokens = setting.lengths.reduce((a, b) => a + b, 0)
     const inputs = `${setting.lengths.length} ${setting.lengths.length === 1 ? 'input' : 'inputs'}`
     return context.row(`${inputs}, ${tokens} tokens, ${dtype}`, timing, {
@@ -96,6 +111,7 @@ async function measure(context: BenchContext, model: ModernBert, setting: Settin
       better: 'higher',
       figure: (seconds) => tokens / seconds,
       ceiling: timing.ceiling && (timing.ceiling * 1e9 * tokens) / flops(setting),
+      goal: dtype === 'bfloat16' && setting.lengths.length > 1 ? GOAL : {},
       headline: dtype === 'bfloat16',
     })
   } finally {

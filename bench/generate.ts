@@ -4,7 +4,8 @@ import type { FloatDType } from '../lib/tensor/tensor.js'
 import type { Bench, BenchContext } from './support/bench.js'
 import { type ModelShape, QWEN_05B, randomIds, randomQwen2 } from './support/data.js'
 import { type Contender, now } from './support/measure.js'
-import type { Row } from './support/table.js'
+import type { Peer } from './support/peer.js'
+import type { Goal, Row } from './support/table.js'
 
 interface Setting {
   shape: ModelShape
@@ -12,6 +13,13 @@ interface Setting {
   batches: readonly number[]
   prompt: number
   tokens: number
+  goal?: (of: Case) => Goal
+}
+
+interface Case {
+  dtype: FloatDType
+  batch: number
+  mode: 'prefill' | 'decode'
 }
 
 const FULL: Setting = {
@@ -44,6 +52,8 @@ const QWEN: Setting = {
   batches: [1, 8],
   prompt: 256,
   tokens: 32,
+  goal: ({ mode, batch }) =>
+    mode === 'decode' && batch === 1 ? { ratio: { 'llama.cpp': 1.15 }, share: 0.85 } : { ratio: { 'llama.cpp': 2 } },
 }
 
 /** Greedy generation through the engine that serves. */
@@ -55,12 +65,19 @@ function generation(name: string, summary: string, full: Setting): Bench {
       const setting = context.tiny ? TINY : full
       const device = context.device()
       const rows: Row[] = []
+      const about = new Set<string>()
       try {
         for (const dtype of setting.dtypes) {
           using model = randomQwen2(device, setting.shape, dtype)
-          for (const batch of setting.batches)
-            for (const mode of ['prefill', 'decode'] as const)
-              rows.push(await measure(context, model, setting, { dtype, batch, mode }))
+          const llama = context.nodePeer('llama.cpp', { ...setting.shape, dtype })
+          try {
+            for (const batch of setting.batches)
+              for (const mode of ['prefill', 'decode'] as const)
+                rows.push(await measure(context, model, llama, setting, { dtype, batch, mode }))
+            if (llama?.about) about.add(llama.about)
+          } finally {
+            await llama?.close()
+          }
         }
       } finally {
         await device.close()
@@ -73,6 +90,7 @@ function generation(name: string, summary: string, full: Setting): Bench {
         rows,
         notes: [
           'Tokens of all sequences together. PyTorch: transformers with a dynamic cache, its forward called token by token.',
+          ...about,
         ],
       }
     },
@@ -86,16 +104,11 @@ export const generate = generation(
 )
 export const generateQwen = generation('generateQwen', 'the same of Qwen2.5-0.5B', QWEN)
 
-interface Case {
-  dtype: FloatDType
-  batch: number
-  mode: 'prefill' | 'decode'
-}
-
 async function measure(
   context: BenchContext,
   model: Decoder,
-  { shape, prompt, tokens }: Setting,
+  llama: Peer | null,
+  { shape, prompt, tokens, goal }: Setting,
   { dtype, batch, mode }: Case,
 ): Promise<Row> {
   const peer = context.peer('generate.py', 'transformers')
@@ -103,7 +116,7 @@ async function measure(
   try {
     const alone = mode === 'decode' && batch === 1
     const values = { model: shape, mode, batch, prompt, tokens, dtype }
-    const timing = await context.race(ours, peer, values, alone ? 'read' : null)
+    const timing = await context.race(ours, [peer, llama], values, alone ? 'read' : null)
     const made = batch * (mode === 'prefill' ? prompt : tokens)
     let weightBytes = 0
     for (const t of model.parameters.values()) weightBytes += t.bytes
@@ -112,6 +125,7 @@ async function measure(
       better: 'higher',
       figure: (seconds) => made / seconds,
       ceiling: timing.ceiling && (timing.ceiling * 1e9) / weightBytes,
+      goal: goal?.({ dtype, batch, mode }),
       headline: dtype === 'bfloat16',
     })
   } finally {

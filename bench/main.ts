@@ -9,11 +9,13 @@ import { generate, generateQwen } from './generate.js'
 import { matmul } from './matmul.js'
 import { open } from './open.js'
 import { rowwise } from './rowwise.js'
-import { type Bench, BenchContext } from './support/bench.js'
-import { findPython, type Python } from './support/python.js'
+import { type Bench, BenchContext, type Sides } from './support/bench.js'
+import { findNodePeers } from './support/nodePeers.js'
+import { findPython } from './support/python.js'
 import { heading, readmeBlock, report, rewriteBlock } from './support/report.js'
 import { root } from './support/root.js'
 import { losses, type Table, text } from './support/table.js'
+import { topKDivergence } from './topKDivergence.js'
 import { trainStep } from './trainStep.js'
 
 const BENCHES: readonly Bench[] = [
@@ -22,6 +24,7 @@ const BENCHES: readonly Bench[] = [
   rowwise,
   attention,
   distillHead,
+  topKDivergence,
   trainStep,
   generate,
   generateQwen,
@@ -30,15 +33,17 @@ const BENCHES: readonly Bench[] = [
 
 const HELP = `npm run bench -- [names] [options]
 
-${BENCHES.map((b) => `  ${b.name.padEnd(12)} ${b.summary}`).join('\n')}
+${BENCHES.map((b) => `  ${b.name.padEnd(14)} ${b.summary}`).join('\n')}
 
-  --peers         also run the same in PyTorch, both sides in turn
-  --python PATH   Python of the peers, with torch, transformers and safetensors (default python3); implies --peers
-  --threads N     threads of both sides (default LANTERN_THREADS, else all processors)
-  --quick         short turns: a look, not a measurement
-  --tiny          sizes that only show that everything runs, peers included
-  --json FILE     write all figures, with machine and versions
-  --readme        rewrite the figures in README.md
+  --peers           also run the same in PyTorch, all sides in turn
+  --python PATH     Python of the peers, with torch, transformers and safetensors (default python3); implies --peers
+  --node-peers DIR  also run llama.cpp (generate, generateQwen) and ONNX Runtime (encoder): a folder where npm has installed
+                    node-llama-cpp, onnxruntime-node; Python writes their models, with gguf and onnx; implies --peers
+  --threads N       threads of every side (default LANTERN_THREADS, else all processors)
+  --quick           short turns: a look, not a measurement
+  --tiny            sizes that only show that everything runs, peers included
+  --json FILE       write all figures, with machine and versions
+  --readme          rewrite the figures in README.md
 `
 
 const { values, positionals } = parseArgs({
@@ -46,6 +51,7 @@ const { values, positionals } = parseArgs({
   options: {
     peers: { type: 'boolean', default: false },
     python: { type: 'string' },
+    'node-peers': { type: 'string' },
     threads: { type: 'string' },
     quick: { type: 'boolean', default: false },
     tiny: { type: 'boolean', default: false },
@@ -67,9 +73,9 @@ async function main(): Promise<void> {
     omissions.push(line)
     console.error(line)
   }
+  const sides: Sides = { threads, ...peers(say) }
   const context = new BenchContext({
-    threads,
-    python: peersPython(say),
+    ...sides,
     effort: values.tiny
       ? { rounds: 1, seconds: 0.01, slow: 1 }
       : values.quick
@@ -88,7 +94,7 @@ async function main(): Promise<void> {
   const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...shown(process.argv.slice(2))] : [])].join(
     ' ',
   )
-  const found = report({ command, ceilings: context.ceilings, tables, omissions }, threads, context.python)
+  const found = report({ command, ceilings: context.ceilings, tables, omissions }, sides)
   console.log(heading(found))
   const lost = tables.flatMap((t) => t.rows.filter((row) => losses(row) !== '').map((row) => `${t.name}: ${row.case}`))
   console.log(lost.length === 0 ? 'No figure loses.' : `${lost.length} figures lose.`)
@@ -96,18 +102,27 @@ async function main(): Promise<void> {
   if (values.readme) rewriteBlock(join(root, 'README.md'), readmeBlock(found))
 }
 
-function peersPython(say: (line: string) => void): Python | null {
-  if (!values.peers && values.python === undefined) return null
-  const python = findPython(values.python ?? 'python3')
-  if (typeof python !== 'string') return python
-  say(`PyTorch is left out: ${python}`)
-  return null
+/** The rivals that the options ask for; says which there is no way to run. */
+function peers(say: (line: string) => void): Pick<Sides, 'python' | 'nodePeers'> {
+  const found = <T extends object>(who: string, of: T | string): T | null => {
+    if (typeof of !== 'string') return of
+    say(`${who} left out: ${of}`)
+    return null
+  }
+  const folder = values['node-peers']
+  const wanted = values.peers || values.python !== undefined || folder !== undefined
+  return {
+    python: wanted ? found('PyTorch is', findPython(values.python ?? 'python3')) : null,
+    nodePeers: folder === undefined ? null : found('llama.cpp and ONNX Runtime are', findNodePeers(folder)),
+  }
 }
 
 /** The arguments as they make sense elsewhere: without the paths of this machine. */
 const shown = (args: readonly string[]): string[] =>
   args.map((arg, i) =>
-    /^--(python|json)$/.test(args[i - 1] ?? '') ? 'PATH' : arg.replace(/^(--python|--json)=.*/, '$1=PATH'),
+    /^--(python|node-peers|json)$/.test(args[i - 1] ?? '')
+      ? 'PATH'
+      : arg.replace(/^(--(python|node-peers|json))=.*/, '$1=PATH'),
   )
 
 function fail(message: string): never {

@@ -140,7 +140,7 @@ async function callCosts(context: BenchContext): Promise<Row[]> {
         await device.synchronize()
       }
       const options = { unit: 'us', better: 'lower', goal: { atMost: 5 }, headline: true } as const
-      return of.row(`call ${name}`, { ours: timing(samples), theirs: null }, { ...options, figure: (s) => s * 1e6 })
+      return of.row(`call ${name}`, { ours: timing(samples), theirs: {} }, { ...options, figure: (s) => s * 1e6 })
     }
   } finally {
     await device.close()

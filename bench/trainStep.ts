@@ -118,21 +118,22 @@ async function measure(context: BenchContext, setting: Setting, { kind, dtype, g
     const flops = objective.flops(samples)
     const label = `${kind ?? 'cross entropy'}, ${dtype}`
     const memory = device.memory()
-    const theirs = timing.peer ? timing.peer.facts().extraBytes / 2 ** 20 : null
+    const { PyTorch } = timing.peers
+    const theirs = PyTorch && { PyTorch: PyTorch.facts().extraBytes / 2 ** 20 }
     return [
       context.row(label, timing, {
         unit: 'tokens/s',
         better: 'higher',
         figure: (seconds) => tokens / seconds,
         ceiling: timing.ceiling && (timing.ceiling * 1e9 * tokens) / flops,
-        goal: { ratio: goal },
+        goal: { ratio: { PyTorch: goal } },
         headline: true,
       }),
       plainRow(`${label}: memory`, 'MiB', {
         // What the allocator holds in reserve from before is no growth of the resident set: the larger figure counts.
         ours: Math.max(step.peak() - before.resident, memory.peak - before.live + memory.workspace) / 2 ** 20,
         theirs,
-        goal: { ratio: 2 },
+        goal: { ratio: { PyTorch: 2 } },
         headline: true,
       }),
     ]

@@ -1,9 +1,10 @@
 import { Device, type DeviceOptions } from '../../lib/tensor/device.js'
 import { type Ceiling, measureCeiling } from './ceilings.js'
 import { alternate, type Contender, type Effort, type Timing } from './measure.js'
-import { Peer, type PeerCase, type PeerContender } from './peer.js'
-import type { Python } from './python.js'
-import type { Goal, Row, Table, Unit } from './table.js'
+import { type NodePeers, type NodeRival, startNodePeer } from './nodePeers.js'
+import { Peer, type PeerCase, type PeerContender, PeerError } from './peer.js'
+import { type Python, peerScript } from './python.js'
+import type { Goal, OfRivals, Rival, Row, Table, Unit } from './table.js'
 
 /** A bench: one table. */
 export interface Bench {
@@ -13,7 +14,7 @@ export interface Bench {
   run(context: BenchContext): Promise<Table>
 }
 
-/** How a row is made of the times of both sides. */
+/** How a row is made of the times of all sides. */
 export interface RowOptions {
   unit: Unit
   better: Row['better']
@@ -25,12 +26,26 @@ export interface RowOptions {
   headline?: boolean
 }
 
-/** The outcome of a race: seconds an operation of both sides, and the median of the ceiling in GFLOP/s or GB/s. */
-export interface Race {
+/** Seconds an operation of all sides. */
+export interface Timings {
   ours: Timing
-  theirs: Timing | null
-  peer: PeerContender | null
+  theirs: OfRivals<Timing>
+}
+
+/** The outcome of a race; the median of the ceiling is in GFLOP/s or GB/s. */
+export interface Race extends Timings {
+  peers: OfRivals<PeerContender>
   ceiling: number | null
+}
+
+/** Who takes part. */
+export interface Sides {
+  /** Threads of every side. */
+  threads: number
+  /** Null: without PyTorch. */
+  python: Python | null
+  /** Null: without the rivals of npm. */
+  nodePeers: NodePeers | null
 }
 
 /** What a bench works with. */
@@ -39,11 +54,7 @@ export class BenchContext {
   readonly #ceilings: Partial<Record<Ceiling, number>> = {}
 
   constructor(
-    readonly options: {
-      /** Threads of both sides. */
-      threads: number
-      /** Null: without peers. */
-      python: Python | null
+    readonly options: Sides & {
       effort: Effort
       /** Sizes that only show that a bench runs. */
       tiny: boolean
@@ -56,10 +67,6 @@ export class BenchContext {
 
   get tiny(): boolean {
     return this.options.tiny
-  }
-
-  get python(): Python | null {
-    return this.options.python
   }
 
   /** What to say once, beside the tables. */
@@ -101,32 +108,55 @@ export class BenchContext {
       this.#say(`${script} is left out: ${python.path} has no ${needs}; install it there with pip`)
       return null
     }
-    return new Peer(python.path, script, threads)
+    return new Peer({ rival: 'PyTorch', command: [python.path, peerScript(script), String(threads)] })
   }
 
   /**
-   * Times ours and, if it runs, the peer's case in turn, and measures the ceiling of the case between them: on a machine that
-   * others use too it is not the same all the time. A peer that fails is said and left out.
+   * Starts a rival of npm on a model of random weights, whose shape goes to the script that writes it. Null without a folder of such
+   * rivals, or when something is missing.
    */
-  async race(ours: Contender, peer: Peer | null, values: PeerCase, ceiling: Ceiling | null = null): Promise<Race> {
-    const theirs = peer?.contender(values) ?? null
-    const limit = ceiling && this.#ceilingSide(ceiling)
-    try {
-      const [a, b, c] = await alternate([ours, theirs, limit] as const, this.options.effort)
-      return { ours: a, theirs: b, peer: theirs, ceiling: c?.median ?? null }
-    } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith('peer: ')) throw error
-      this.#say(`${JSON.stringify(values)}: no figure of the peer (${error.message.slice(6).split('\n').at(-1)})`)
-      const [a, c] = await alternate([ours, limit] as const, this.options.effort)
-      return { ours: a, theirs: null, peer: null, ceiling: c?.median ?? null }
-    }
+  nodePeer(rival: NodeRival, model: PeerCase): Peer | null {
+    const { threads, python, nodePeers } = this.options
+    if (!nodePeers) return null
+    const started = startNodePeer(rival, model, { threads, python, nodePeers })
+    if (typeof started !== 'string') return started
+    this.#say(`${rival} is left out: ${started}`)
+    return null
   }
 
-  /** A row of the times of both sides. */
-  row(name: string, timing: { ours: Timing; theirs: Timing | null }, options: RowOptions): Row {
+  /**
+   * Times ours and the case of each peer that runs in turn, and measures the ceiling of the case between them: on a machine that
+   * others use too it is not the same all the time. A peer that fails is said and left out.
+   */
+  async race(
+    ours: Contender,
+    peers: Peer | null | readonly (Peer | null)[],
+    values: PeerCase,
+    ceiling: Ceiling | null = null,
+  ): Promise<Race> {
+    const running = new Map<Rival, PeerContender>()
+    for (const peer of [peers].flat()) if (peer) running.set(peer.process.rival, peer.contender(values))
+    const limit = ceiling && this.#ceilingSide(ceiling)
+    for (;;)
+      try {
+        const [a, c, ...b] = await alternate([ours, limit, ...running.values()] as const, this.options.effort)
+        const theirs = Object.fromEntries([...running.keys()].map((rival, i) => [rival, b[i]]))
+        return { ours: a, theirs, peers: Object.fromEntries(running), ceiling: c?.median ?? null }
+      } catch (error) {
+        if (!(error instanceof PeerError)) throw error
+        const { rival, message } = error
+        this.#say(`${JSON.stringify(values)}: no figure of ${rival} (${message.split('\n').at(-1)})`)
+        running.delete(rival)
+      }
+  }
+
+  /** A row of the times of all sides. */
+  row(name: string, timing: Timings, options: RowOptions): Row {
     const { unit, better, figure, ceiling = null, goal = {}, headline = false } = options
     const ours = figure(timing.ours.median)
-    const theirs = timing.theirs && figure(timing.theirs.median)
+    const theirs = Object.fromEntries(
+      Object.entries(timing.theirs).map(([rival, { median }]) => [rival, figure(median)]),
+    )
     const share = ceiling === null ? null : better === 'higher' ? ours / ceiling : ceiling / ours
     return {
       case: name,

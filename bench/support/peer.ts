@@ -1,8 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Contender } from './measure.js'
-import { root } from './root.js'
+import type { Rival } from './table.js'
 
 /** A case as a script of bench/peers understands it. */
 export type PeerCase = Readonly<Record<string, unknown>>
@@ -22,6 +21,26 @@ interface Reply {
   error?: string
   samples?: number[]
   extraBytes?: number
+  about?: string
+}
+
+/** A rival that could not run its case. */
+export class PeerError extends Error {
+  constructor(
+    readonly rival: Rival,
+    message: string,
+  ) {
+    super(message)
+  }
+}
+
+/** How a script is started. */
+export interface PeerProcess {
+  rival: Rival
+  /** The program that runs it, and its arguments. */
+  command: readonly [string, ...string[]]
+  /** Called when it has ended. */
+  onClose?: () => void
 }
 
 /**
@@ -32,10 +51,11 @@ export class Peer {
   readonly #child: ChildProcessWithoutNullStreams
   readonly #waiting: ((reply: Reply) => void)[] = []
   #lastWords = ''
+  #about = ''
 
-  /** @param script file name within bench/peers */
-  constructor(python: string, script: string, threads: number) {
-    this.#child = spawn(python, [join(root, 'bench', 'peers', script), String(threads)])
+  constructor(readonly process: PeerProcess) {
+    const [program, ...args] = process.command
+    this.#child = spawn(program, args)
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.#answer(JSON.parse(line) as Reply))
     this.#child.stderr.on('data', (text: Buffer) => {
       this.#lastWords = (this.#lastWords + text.toString()).slice(-2000)
@@ -45,20 +65,29 @@ export class Peer {
       while (this.#waiting.length > 0) this.#answer({ error: why })
     }
     this.#child.on('error', (error) => failed(error.message))
-    this.#child.on('close', (code) => failed(`it ended with ${code}: ${this.#lastWords.trim().split('\n').at(-1)}`))
+    this.#child.on('close', (code, signal) => {
+      failed(`it ended with ${code ?? signal}: ${this.#lastWords.trim().split('\n').at(-1)}`)
+      process.onClose?.()
+    })
+  }
+
+  /** What it says of itself, beyond its name: empty before its first answer, or where there is nothing to say. */
+  get about(): string {
+    return this.#about
   }
 
   #answer(reply: Reply): void {
     this.#waiting.shift()?.(reply)
   }
 
-  async #ask(request: object): Promise<Required<Omit<Reply, 'error'>>> {
+  async #ask(request: object): Promise<{ samples: number[]; extraBytes: number }> {
     const reply = await new Promise<Reply>((resolve) => {
       this.#waiting.push(resolve)
       if (this.#child.exitCode !== null) this.#answer({ error: `it ended with ${this.#child.exitCode}` })
       else this.#child.stdin.write(`${JSON.stringify(request)}\n`)
     })
-    if (reply.error !== undefined) throw new Error(`peer: ${reply.error}`)
+    if (reply.error !== undefined) throw new PeerError(this.process.rival, reply.error)
+    this.#about = reply.about ?? ''
     return { samples: reply.samples ?? [], extraBytes: reply.extraBytes ?? 0 }
   }
 

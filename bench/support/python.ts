@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { root } from './root.js'
 
 /** A Python with PyTorch. */
 export interface Python {
@@ -8,7 +10,13 @@ export interface Python {
   /** Null when it is not installed: the peers that need it are left out. */
   transformers: string | null
   safetensors: string | null
+  /** Write the models of the rivals that are packages of npm. */
+  gguf: string | null
+  onnx: string | null
 }
+
+/** A script of bench/peers. */
+export const peerScript = (name: string): string => join(root, 'bench', 'peers', name)
 
 // Versions from the packages' metadata: importing them takes seconds.
 const PROBE = `
@@ -16,7 +24,7 @@ import importlib.metadata as metadata, json, platform
 def version(name):
     try: return metadata.version(name)
     except metadata.PackageNotFoundError: return None
-print(json.dumps({'python': platform.python_version(), **{n: version(n) for n in ('torch', 'transformers', 'safetensors')}}))
+print(json.dumps({'python': platform.python_version(), **{n: version(n) for n in ('torch', 'transformers', 'safetensors', 'gguf', 'onnx')}}))
 `
 
 /** Looks at a Python. Returns it, or why it is of no use. */

@@ -3,8 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, platform, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { Device } from '../../lib/tensor/device.js'
+import type { Sides } from './bench.js'
 import type { Ceiling } from './ceilings.js'
-import type { Python } from './python.js'
+import { NODE_RIVALS, type NodeRival } from './nodePeers.js'
 import { root } from './root.js'
 import { losses, markdown, number, type Table } from './table.js'
 
@@ -28,11 +29,15 @@ export interface Report {
   omissions: string[]
 }
 
+/** The rivals of npm and their packages. */
+const NODE_PACKAGES = (Object.keys(NODE_RIVALS) as NodeRival[]).map(
+  (rival) => [rival, NODE_RIVALS[rival].package] as const,
+)
+
 /** Gathers machine and versions around the tables of a run. */
 export function report(
   of: Pick<Report, 'command' | 'ceilings' | 'tables' | 'omissions'>,
-  threads: number,
-  python: Python | null,
+  { threads, python, nodePeers }: Sides,
 ): Report {
   const { processor, instructionSet, hardwareThreads, compiler } = Device.describe()
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
@@ -56,6 +61,7 @@ export function report(
       python: python?.python ?? null,
       torch: python?.torch ?? null,
       transformers: python?.transformers ?? null,
+      ...Object.fromEntries(NODE_PACKAGES.map(([rival, name]) => [name, nodePeers?.versions[rival] ?? null])),
     },
     ceilings: of.ceilings,
     tables: of.tables,
@@ -66,12 +72,13 @@ export function report(
 /** Machine and versions in a line. */
 export function heading({ date, machine, versions, ceilings }: Report): string {
   const { processor, instructionSet, threads, memoryGiB } = machine
-  const peer = versions.torch ? `, PyTorch ${versions.torch}, transformers ${versions.transformers ?? 'none'}` : ''
+  const torch = versions.torch ? `, PyTorch ${versions.torch}, transformers ${versions.transformers ?? 'none'}` : ''
+  const others = NODE_PACKAGES.filter(([, name]) => versions[name]).map(([, name]) => `, ${name} ${versions[name]}`)
   const units = { float32: 'GFLOP/s float32', bfloat16: 'GFLOP/s bfloat16', read: 'GB/s read' }
   const known = (Object.keys(units) as Ceiling[]).filter((ceiling) => ceilings[ceiling] !== undefined)
   const most =
     known.length > 0 ? ` Highest ceilings: ${known.map((c) => `${number(ceilings[c]!)} ${units[c]}`).join(', ')}.` : ''
-  return `${processor}, ${threads} threads, ${memoryGiB} GiB, ${instructionSet} kernels; Node ${versions.node}${peer}; ${date.slice(0, 10)}.${most}`
+  return `${processor}, ${threads} threads, ${memoryGiB} GiB, ${instructionSet} kernels; Node ${versions.node}${torch}${others.join('')}; ${date.slice(0, 10)}.${most}`
 }
 
 /** The README's block of a report. */
@@ -79,9 +86,9 @@ export function readmeBlock(of: Report): string {
   const lost = of.tables.flatMap((table) => table.rows).filter((row) => losses(row) !== '').length
   const all = of.tables.reduce((n, table) => n + table.rows.length, 0)
   return [
-    `Made by \`${of.command}\`, both sides in turn in the same run. ${heading(of)}`,
+    `Made by \`${of.command}\`, all sides in turn in the same run. ${heading(of)}`,
     '',
-    `${all} figures were measured; ${lost === 0 ? 'none of them loses' : `${lost} of them lose to PyTorch or miss their goal, and all of those are listed`}.`,
+    `${all} figures were measured; ${lost === 0 ? 'none of them loses' : `${lost} of them lose to a rival or miss their goal, and all of those are listed`}.`,
     '',
     ...of.tables.map(markdown).filter((block) => block !== ''),
     ...of.omissions.map((line) => `Not measured: ${line}.`),
