@@ -1,5 +1,5 @@
 import { classifierPrompt, LEVELS, levelColumns } from '../distill/samples.js'
-import { ArgumentError } from '../errors.js'
+import { ArgumentError, LanternError } from '../errors.js'
 import type { PairSample } from '../fit/dataset.js'
 import type { Model } from '../models/model.js'
 import { pack } from '../models/packed.js'
@@ -12,18 +12,19 @@ interface LevelLogitsOptions {
   path: string
   /** Tokens computed at once. */
   microBatchTokens: number
-  /** Tokens that longer texts are cut to; default: they are left as they are. */
+  /** Tokens that longer texts are cut to; default: one that is longer than the model's positions is refused. */
   maxLength?: number
   signal?: AbortSignal
 }
 
 /**
  * What a classifier makes of pairs: the logits of each, in the order of LEVELS.
- * @throws ArgumentError when its labels are not those of a fit; the signal's reason when it aborts
+ * @throws ArgumentError when its labels are not those of a fit; LanternError ERR_PROMPT for a pair longer than its positions; the signal's
+ *   reason when it aborts
  */
 export async function levelLogits(
   { model, tokenizer }: Opened<Model>,
-  pairs: readonly Pick<PairSample, 'prompt'>[],
+  pairs: readonly Pick<PairSample, 'id' | 'prompt'>[],
   { path, microBatchTokens, maxLength = Number.POSITIVE_INFINITY, signal }: LevelLogitsOptions,
 ): Promise<Float32Array[]> {
   const order = levelColumns(model.config)
@@ -31,9 +32,17 @@ export async function levelLogits(
     throw new ArgumentError(
       `${path} has the labels ${(model.config.id2label ?? []).join(', ')}, a fit is ${LEVELS.join(', ')}; give a model that lantern classify-train made`,
     )
-  const samples = pairs.map(({ prompt }) =>
-    joined(classifierPrompt(tokenizer, model.config, prompt).map((ids) => ids.subarray(0, maxLength))),
-  )
+  const room = model.config.maxPositionEmbeddings
+  const samples = pairs.map(({ id, prompt }) => {
+    const texts = classifierPrompt(tokenizer, model.config, prompt).map((ids) => ids.subarray(0, maxLength))
+    const longest = Math.max(...texts.map((ids) => ids.length))
+    if (longest > room)
+      throw new LanternError(
+        'ERR_PROMPT',
+        `pair ${id} has ${longest} tokens, and ${path} has ${room} positions; shorten its post or profile, or leave it out`,
+      )
+    return joined(texts)
+  })
   const rows: Float32Array[] = []
   for (const micro of microBatches(samples, microBatchTokens)) {
     signal?.throwIfAborted()

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
@@ -6,7 +7,7 @@ import { makeData } from '../../lib/cli/data.js'
 import { evaluate } from '../../lib/cli/eval.js'
 import { rateAndExplain } from '../../lib/cli/fit.js'
 import { softLabels } from '../../lib/cli/softLabels.js'
-import { readDataset, writeDataset } from '../../lib/fit/dataset.js'
+import { readDataset, readPairs, writeDataset } from '../../lib/fit/dataset.js'
 import { buildModel, parseModelConfig, readModelConfig } from '../../lib/models/families.js'
 import { openFolder, saveFolder } from '../../lib/models/folder.js'
 import { randomWeights } from '../../lib/models/initialise.js'
@@ -179,6 +180,22 @@ describe('calibration', () => {
     const { config, printed } = await trained('uncalibrated', { data: at('train-only') })
     expect(config.classifierTemperature).toBeUndefined()
     expect(printed).toContain('calibration: none')
+  })
+})
+
+describe('a pair longer than the positions of the model', () => {
+  it('is cut in training, and refused where it is to be rated', async () => {
+    await writeTinyModel(device, at('short'), { tokenizerFrom: at('tokenizer'), config: { maxPositionEmbeddings: 64 } })
+    const { model, printed } = await trained('short-run', { model: at('short') })
+    expect(printed).toMatch(/train\.jsonl: \d+ samples, \d+ tokens; [1-9]\d* cut to 64 tokens, 0 left out/)
+    const [pair] = await readPairs(at('data', 'test.jsonl'))
+    const refusal = new RegExp(`pair ${pair!.id} has \\d+ tokens, and .*model has 64 positions; shorten`)
+    const settings = { classifier: model, data: at('data', 'test.jsonl') }
+    await expect(evaluate(settings, context)).rejects.toThrow(refusal)
+    await expect(softLabels({ classifier: model, data: at('data'), out: at('never') }, context)).rejects.toThrow(
+      /tokens, and .* has 64 positions/,
+    )
+    expect(existsSync(at('never', 'train.jsonl'))).toBe(false)
   })
 })
 
