@@ -63,6 +63,7 @@ describe('every bench runs, on tiny sizes, and yields its figures', () => {
     expect(withoutCeilings(said)).toEqual([])
   })
 
+  // Where both are set: a Python, and a folder of npm, as --python and --node-peers name them.
   const { LANTERN_BENCH_PYTHON: path, LANTERN_BENCH_NODE_PEERS: folder } = process.env
   it.skipIf(!path || !folder).each([
     [generateQwen, ['PyTorch', 'llama.cpp']],

@@ -1,5 +1,4 @@
-"""Random ModernBERT classifiers of transformers, from the shapes that the benches send, and padded inputs for them."""
-import torch
+"""Random ModernBERT classifiers of transformers, from the shapes that the benches send."""
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 
@@ -21,11 +20,3 @@ def modernbert(shape):
             attn_implementation="sdpa",
         )
     ).eval()
-
-
-def padded(lengths, vocab):
-    """Random ids [inputs, longest], 0 beyond the length of an input, and the mask of what is no padding."""
-    lengths = torch.tensor(lengths)
-    longest = int(lengths.max())
-    mask = (torch.arange(longest)[None] < lengths[:, None]).long()
-    return torch.randint(3, vocab, mask.shape) * mask, mask

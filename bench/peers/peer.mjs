@@ -11,7 +11,7 @@ export const threads = Number(count)
 /** Path of the model. */
 export const file = model
 
-/** A package of the folder, as `import` gives it, and its version. */
+/** A package of the folder, as `import` gives it. */
 export async function load(name) {
   const require = createRequire(join(resolve(folder), 'package.json'))
   return import(pathToFileURL(require.resolve(name)).href)
