@@ -1,5 +1,5 @@
 // Makes the base models in assets/ anew (npm run assets), each in stages of `lantern pretrain`: lists, which teach to copy and to look
-// things up, and the whole corpus in turn. Both have the teacher's tokenizer. Each folder's made-with.json tells commands, seeds, steps, tokens, losses, time.
+// things up, and the whole corpus in turn. All have the teacher's tokenizer. Each folder's made-with.json tells commands, seeds, steps, tokens, losses, time.
 // What is already in runs/assets goes on from its newest checkpoint.
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, rmSync } from 'node:fs'
@@ -21,6 +21,15 @@ const MODELS = {
     '--pairs 6000 --batch 24 --learning-rate 1.2e-3',
     '--corpus lists --pairs 5000 --batch 24 --learning-rate 1.5e-3',
     '--pairs 4000 --batch 24 --learning-rate 1.2e-3',
+    '--corpus lists --pairs 8000 --batch 24 --learning-rate 1.5e-3',
+    '--pairs 6000 --batch 24 --learning-rate 1.2e-3',
+  ],
+  mini: [
+    '--corpus lists --pairs 10000 --batch 24 --learning-rate 2.5e-3 --hidden 96 --layers 4 --heads 3 --kv-heads 1 --intermediate 256' +
+      ' --tokenizer assets/teacher',
+    '--pairs 8000 --batch 12 --learning-rate 2e-3',
+    '--corpus lists --pairs 8000 --batch 24 --learning-rate 1.5e-3',
+    '--pairs 6000 --batch 24 --learning-rate 1.5e-3',
     '--corpus lists --pairs 8000 --batch 24 --learning-rate 1.5e-3',
     '--pairs 6000 --batch 24 --learning-rate 1.2e-3',
   ],
