@@ -1,7 +1,7 @@
 // Shared by the files of the matrix product: its epilogue and its three ways through memory.
 //
-//   one or few rows of x W^T    matmulVector.cpu.cc   rows of W times rows of x, as dot products
-//   up to kFewRows of x W^T     matmulFewRows.cpu.cc  tokens in lanes; W is read once, where it lies
+//   up to kVectorRows of x W^T  matmulVector.cpu.cc   rows of W times rows of x, as dot products
+//   up to kFewRows of x W^T     matmulFewRows.cpu.cc  tokens in lanes, of which fewer would leave half empty; W is read once, where it lies
 //   the rest                    matmul.cpu.cc         both operands packed into panels
 #pragma once
 #include "common/activation.h"
@@ -10,7 +10,7 @@
 
 namespace lantern::LANTERN_ISA {
 
-constexpr int64_t kVectorRows = 3, kFewRows = 64;
+constexpr int64_t kVectorRows = kLanes / 2, kFewRows = 64;
 
 Status matmulVector(const MatmulParams& p, Context& c);
 Status matmulFewRows(const MatmulParams& p, Context& c);

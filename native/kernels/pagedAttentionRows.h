@@ -98,11 +98,7 @@ class FewRows {
     vint x[kLanes];
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) x[i] = asInt(acc[i]);
-    transpose(x);
-    vfloat total = asFloat(x[0]);
-#pragma GCC unroll 16
-    for (int i = 1; i < kLanes; ++i) total += asFloat(x[i]);
-    return total;
+    return sumEach(x);
   }
 
   // Scores [low, high) become weights, the others 0; top and total move on. Returns the factor for what was summed before.

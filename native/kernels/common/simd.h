@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -163,6 +164,18 @@ LANTERN_INLINE float sum(vfloat v) {  // pairwise, the same order on every instr
   for (int step = kLanes / 2; step; step /= 2)
     for (int i = 0; i < step; ++i) part[i] += part[i + step];
   return part[0];
+}
+template <int... i>
+LANTERN_INLINE vfloat addNeighbours(vfloat a, vfloat b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, (2 * i)...) + __builtin_shufflevector(a, b, (2 * i + 1)...);
+}
+// The sums of the lanes of kLanes vectors, one a lane. Two vectors' neighbouring lanes are added into one vector, again and again.
+template <int n = kLanes>
+LANTERN_INLINE vfloat sumEach(vint (&x)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < n / 2; ++i) x[i] = asInt(addNeighbours(asFloat(x[2 * i]), asFloat(x[2 * i + 1]), std::make_integer_sequence<int, kLanes>{}));
+  if constexpr (n == 2) return asFloat(x[0]);
+  else return sumEach<n / 2>(x);
 }
 LANTERN_INLINE float maxOf(vfloat v) {
   float part[kLanes], m = v[0];
