@@ -36,6 +36,7 @@ const schema = z.object({
     .describe('sequences of an optimiser step'),
   microBatch: count.optional().describe('sequences computed at once (default: all of the batch)'),
   labels: count.optional().describe(`classes, to train a classifier (default for an encoder: ${LEVELS.length})`),
+  frozen: z.boolean().default(false).describe("train a classifier's head alone, over an encoder that stays as it is"),
   samples: count.optional().describe('sequences to train on in all, to tell the hours'),
   json: z.string().min(1).optional().meta({ description: 'also write all figures here', argument: 'file' }),
 })
@@ -64,9 +65,13 @@ export function planCommand(program: Command): void {
  */
 export async function plan(input: PlanSettings, print: Print): Promise<Plan> {
   const settings = checkSettings('plan', schema, input)
-  const { precision, recompute, seq, batch, samples, json } = settings
+  const { precision, recompute, frozen, seq, batch, samples, json } = settings
   const student = studentConfig(await resolveConfig(settings.student), settings)
   const teacher = settings.teacher === undefined ? null : await resolveConfig(settings.teacher)
+  if (frozen && student.numLabels === undefined)
+    throw new ArgumentError(
+      `frozen: ${settings.student} is no classifier whose head could be trained alone; give --labels`,
+    )
   if (teacher && (student.numLabels !== undefined || teacher.modelType === 'modernbert'))
     throw new ArgumentError('a classifier or an encoder has no vocabulary to distil over; leave the teacher out')
   for (const [name, config] of [[settings.student, student] as const, [settings.teacher, teacher] as const])
@@ -75,7 +80,7 @@ export async function plan(input: PlanSettings, print: Print): Promise<Plan> {
         `${name} takes ${config.maxPositionEmbeddings} tokens at most, not ${seq}; give a smaller --seq`,
       )
   const microBatch = Math.min(batch, settings.microBatch ?? batch)
-  const request: PlanRequest = { student, teacher, precision, recompute, length: seq, batch, microBatch }
+  const request: PlanRequest = { student, teacher, precision, recompute, frozen, length: seq, batch, microBatch }
   const planned = await planTraining(request, await machineNamed(settings.gpu))
   for (const block of [title(settings, request), memoryTable(planned), verdict(planned), timeTable(planned, samples)])
     print(`${block}\n`)
@@ -98,20 +103,22 @@ function title({ student, teacher }: PlanSettings, { length, batch, microBatch, 
   const from = request.teacher ? ` from ${teacher} (${billions(request.teacher)} parameters)` : ''
   const as = request.student.numLabels === undefined ? '' : `, a classifier of ${request.student.numLabels} classes`
   const how = `${batch} sequences of ${length} tokens a step, ${microBatch} at once, ${request.precision}`
-  return `${student} (${billions(request.student)} parameters)${as}${from}: ${how}${request.recompute ? ', recompute' : ''}`
+  const more = request.frozen ? ', encoder frozen' : request.recompute ? ', recompute' : ''
+  return `${student} (${billions(request.student)} parameters)${as}${from}: ${how}${more}`
 }
 
 function memoryTable({ request, machine, memory, other }: Plan): string {
   const [plain, recomputed] = request.recompute ? [other, memory] : [memory, other]
-  const names = [...new Set([...plain.parts, ...recomputed.parts].map(({ name }) => name))]
+  const ways = request.frozen ? [memory] : [plain, recomputed] // of a frozen encoder nothing is computed again
+  const names = [...new Set(ways.flatMap(({ parts }) => parts.map(({ name }) => name)))]
   const cell = (parts: typeof memory.parts, name: string): string => {
     const part = parts.find((p) => p.name === name)
     return part ? `${bytesText(part.bytes)}${part.mapped ? ' mapped' : ''}` : '-'
   }
-  const rows = names.map((name) => [name, cell(plain.parts, name), cell(recomputed.parts, name)])
-  const of = `of ${bytesText(machine.memory)}`
-  rows.push([`needed, ${of}`, bytesText(plain.needed), bytesText(recomputed.needed)])
-  return `${textTable({ columns: ['memory', 'plain', 'recompute'], rows })}${forwardLine(request, machine.device)}`
+  const rows = names.map((name) => [name, ...ways.map(({ parts }) => cell(parts, name))])
+  rows.push([`needed, of ${bytesText(machine.memory)}`, ...ways.map(({ needed }) => bytesText(needed))])
+  const columns = ['memory', ...(request.frozen ? ['frozen'] : ['plain', 'recompute'])]
+  return `${textTable({ columns, rows })}${forwardLine(request, machine.device)}`
 }
 
 /** What rating alone needs, where a classifier is trained. */

@@ -64,7 +64,7 @@ function onlyTime(request: PlanRequest, fits: (r: PlanRequest) => boolean): Chan
   }
   const changes: Change[] = []
   if (request.microBatch > 1) changes.push(smaller(request))
-  if (request.recompute) return changes
+  if (request.recompute || request.frozen) return changes // of a frozen encoder nothing is recorded
   const recomputed = { ...request, recompute: true }
   changes.push({ words: 'recompute', request: recomputed })
   if (request.microBatch === 1 || changes.some((c) => fits(c.request))) return changes

@@ -92,7 +92,7 @@ export function planStep(options: StepOptions): PlannedStep {
   }
   const atPeak = Object.entries(AT_PEAK).map(([part, name]) => ({ name, bytes: ledger.atPeak.get(part as Part) ?? 0 }))
   const parts: MemoryPart[] = [
-    { name: "student's weights", bytes: (frozen ? 4 : WIDTH[precision]) * count },
+    { name: frozen ? "the head's weights" : "student's weights", bytes: (frozen ? 4 : WIDTH[precision]) * count },
     {
       name: "the frozen encoder's weights",
       bytes: WIDTH[student.dtype] * held,
@@ -133,7 +133,8 @@ function trainingStep(ledger: Ledger, options: StepOptions, stored: Storage): nu
   if (teacher) forward(new Ops(ledger, theirs), teacher, shape, false)
   ledger.part = 'student forward'
   const ops = new Ops(ledger, stored)
-  const still = frozen ? forward(ops, student, shape, false) : null
+  const body = frozen ? new Ops(ledger, { ...stored, weights: student.dtype }) : ops // its weights stay as the file stores them
+  const still = frozen ? forward(body, student, shape, false) : null
   return ledger.taped(true, () => {
     ledger.part = 'student forward'
     const hidden = still ?? forward(ops, student, shape, recompute)

@@ -85,6 +85,15 @@ describe('what does not fit', () => {
     ).toBe(false)
   })
 
+  test('gets no recomputation where the encoder is frozen: nothing of it is recorded', async () => {
+    const student = { ...(await resolveConfig('ModernBERT-large')), numLabels: 3 }
+    const frozen = await request({ student, teacher: null, frozen: true, batch: 4096, microBatch: 4096 })
+    const { remedies, memory, other } = await planTraining(frozen, rtx4090!)
+    expect(other).toEqual(memory)
+    expect(remedies[0]!.fits).toBe(true)
+    for (const { change } of remedies) expect(change).not.toContain('recompute')
+  })
+
   test('is told apart from what can be made to fit by nothing', async () => {
     const { remedies } = await planTraining(await request({ student: await resolveConfig('Qwen2.5-7B') }), rtx4090!)
     expect(remedies.slice(0, 3).map((r) => r.fits)).toEqual([false, false, false])
@@ -170,7 +179,20 @@ describe('lantern plan', () => {
     expect(here.memory.parts.find((p) => p.mapped)?.name).toBe("teacher's weights")
   })
 
+  test('plans a classifier whose encoder is frozen, in one column', async () => {
+    const lines: string[] = []
+    const settings = { student: 'ModernBERT-base', gpu: 'rtx4090', seq: 512 } as const
+    const { memory } = await plan({ ...settings, frozen: true }, (line) => lines.push(line))
+    const text = lines.join('\n')
+    expect(text).toContain('encoder frozen')
+    expect(text).toMatch(/^memory +frozen$/m)
+    expect(text).toMatch(/^the frozen encoder's weights +\d/m)
+    const trained = await plan(settings, () => {})
+    expect(memory.needed).toBeLessThan(trained.memory.needed / 2)
+  })
+
   test.each([
+    [{ student: 'Qwen2.5-0.5B', frozen: true }, 'is no classifier whose head could be trained alone; give --labels'],
     [{ student: 'Qwen9' }, 'Qwen9 is neither a folder with a config.json, nor a pulled model, nor a published one'],
     [{ student: 'ModernBERT-base', teacher: 'Qwen2.5-7B' }, 'leave the teacher out'],
     [{ student: 'Phi-3-mini-4k-instruct', seq: 5000 }, 'takes 4096 tokens at most, not 5000'],
