@@ -139,10 +139,14 @@ function trainingStep(ledger: Ledger, options: StepOptions, stored: Storage): nu
     ledger.part = 'student forward'
     const hidden = still ?? forward(ops, student, shape, recompute)
     if (classifier) classLoss(ops, student, hidden, shape)
-    const sizes = { tokens, hidden: student.hiddenSize, vocab: student.vocabSize }
-    const heads = { ...sizes, ...(teacher && { teacher: { hidden: teacher.hiddenSize, vocab: teacher.vocabSize } }) }
-    const plan = classifier ? null : headPlan(heads, device)
-    if (plan) head(ledger, hidden, heads, stored, theirs, plan)
+    const side = ({ hiddenSize, vocabSize }: ModelConfig, s: Storage) => ({
+      hidden: hiddenSize,
+      vocab: vocabSize,
+      stored: s,
+    })
+    const sizes = { tokens, ...side(student, stored), ...(teacher && { teacher: side(teacher, theirs) }) }
+    const plan = classifier ? null : headPlan(sizes, device)
+    if (plan) head(ledger, hidden, sizes, plan)
     ledger.backward()
     return plan?.workspace ?? 0
   })

@@ -12,9 +12,10 @@ import { createDecoder, loadDecoder } from '../../lib/models/registry.js'
 import { distillHead, linearCrossEntropy } from '../../lib/ops/distillHead.js'
 import { cast } from '../../lib/ops/elementwise.js'
 import { pairs } from '../../lib/plan/forward.js'
-import { cpuLanes, headPlan } from '../../lib/plan/head.js'
+import { headPlan } from '../../lib/plan/head.js'
 import { planStep, type StepOptions } from '../../lib/plan/step.js'
 import { Device } from '../../lib/tensor/device.js'
+import { Tape } from '../../lib/tensor/tape.js'
 import type { FloatDType } from '../../lib/tensor/tensor.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
@@ -205,24 +206,49 @@ test.each(FLOATS)('a forward pass in %s holds what the plan says', async (precis
   for (const t of [batch.ids, batch.positions, batch.cuSeqlens]) t.dispose()
 })
 
-test.each([null, 96])('the workspace of a head with a teacher of size %s is what the plan says', async (size) => {
-  const [tokens, hidden, vocab] = [700, 64, 30_000]
-  const alone = Device.open('cpu') // the workspace keeps its largest size
-  try {
-    using _scope = alone.scope()
-    const labels = alone.tensor(new Int32Array(tokens).fill(3))
-    const student = { hidden: alone.zeros([tokens, hidden]), weight: alone.zeros([vocab, hidden]) }
-    const teacher = size === null ? null : { hidden: alone.zeros([tokens, size]), weight: alone.zeros([vocab, size]) }
-    if (teacher) distillHead({ ...student, teacher, labels, divergence: 'forwardKL' })
-    else linearCrossEntropy(student.hidden, student.weight, labels)
-    await alone.synchronize()
-    const sizes = { tokens, hidden, vocab, ...(size !== null && { teacher: { hidden: size, vocab } }) }
-    const { workspace } = headPlan(sizes, { kind: 'cpu', lanes: cpuLanes(Device.describe()) })
-    expect(Math.abs(workspace / alone.memory().workspace - 1)).toBeLessThan(0.05)
-  } finally {
-    await alone.close()
-  }
-})
+const HEADS = [
+  [700, 64, 30_000, null],
+  [700, 64, 30_000, 96], // several passes of several chunks, where pairs of bfloat16 are multiplied
+  [1000, 72, 9000, 200], // columns that are filled up
+  [333, 128, 40_000, 128],
+  [500, 512, 60_000, 1024],
+  [100, 1024, 3000, null],
+  [17, 30, 152_000, 64],
+  [5, 48, 100, 48],
+] as const
+
+const headCases = HEADS.flatMap((shape) =>
+  FLOATS.flatMap((precision) => [true, false].map((gradients) => [...shape, precision, gradients] as const)),
+)
+
+test.each(headCases)(
+  'the workspace of a head is what the plan says, to the byte: %i tokens, size %i, vocabulary %i, teacher %s, %s, gradients %s',
+  async (tokens, hidden, vocab, size, precision, gradients) => {
+    const alone = Device.open('cpu', { threads: 2 }) // the workspace keeps its largest size
+    try {
+      using _scope = alone.scope()
+      const labels = alone.tensor(new Int32Array(tokens).fill(3))
+      const zeros = (n: number) => ({
+        hidden: alone.zeros([tokens, n], precision),
+        weight: alone.zeros([vocab, n], precision),
+      })
+      const student = zeros(hidden)
+      const teacher = size === null ? null : zeros(size)
+      student.weight.requiresGrad = student.hidden.requiresGrad = true
+      using _tape = gradients ? new Tape(alone) : null
+      if (teacher) distillHead({ ...student, teacher, labels, divergence: 'forwardKL' })
+      else linearCrossEntropy(student.hidden, student.weight, labels)
+      await alone.synchronize()
+      const stored = { weights: precision, activations: precision }
+      const theirs = size === null ? {} : { teacher: { hidden: size, vocab, stored } }
+      const sizes = { tokens, hidden, vocab, stored, gradients, ...theirs }
+      const { instructionSet } = Device.describe()
+      expect(headPlan(sizes, { kind: 'cpu', instructionSet, threads: 2 }).workspace).toBe(alone.memory().workspace)
+    } finally {
+      await alone.close()
+    }
+  },
+)
 
 test.each([
   [true, null],
