@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../models/config.js'
 import type { DecoderConfig } from '../models/decoderConfig.js'
 import type { ModernBertConfig } from '../models/modernbertConfig.js'
-import type { Sized } from './ledger.js'
+import type { Ledger, Sized } from './ledger.js'
 import type { Ops } from './ops.js'
 
 // The forward passes of lib/models/decoder.ts and modernbert.ts, op by op, with sizes in place of tensors.
@@ -14,12 +14,19 @@ export interface Shape {
 }
 
 /** The residual stream, and what is yet to be added to it (lib/models/residual.ts). */
-interface Residual {
+type Residual = {
   x: Sized
   delta: Sized | null
 }
 
 type Layer = (i: number, before: Residual) => { x: Sized; delta: Sized }
+
+/** What a model's body is made of, as `runLayers` of lib/models/residual.ts takes it. */
+interface Body {
+  start(): Residual
+  layer: Layer
+  end(last: Residual): Sized
+}
 
 /** A forward pass while the ledger records, if it does: the hidden states after the final norm. */
 export function forward(ops: Ops, config: ModelConfig, shape: Shape, recompute: boolean): Sized {
@@ -74,35 +81,40 @@ function decoder(ops: Ops, config: DecoderConfig, shape: Shape, recompute: boole
       : ops.gatedUnit(f, ops.linear(between.y, f), ops.linear(between.y, f))
     return { x: between.sum, delta: ops.linear(gated, h) }
   }
-  const { x, delta } = runLayers(ops, config.layers, ops.embedding(tokens, h), layer, recompute)
-  return ops.norm(delta, x, 1).y
+  const start = () => ({ x: ops.embedding(tokens, h), delta: null })
+  const end = ({ x, delta }: Residual) => ops.norm(delta, x, 1).y
+  return runLayers(ledger, config.layers, { start, layer, end }, recompute)
 }
 
 function modernBert(ops: Ops, config: ModernBertConfig, shape: Shape, recompute: boolean): Sized {
   const { hiddenSize: h, intermediateSize: f, heads } = config
-  const embedded = ops.embedding(shape.sequences * shape.length, h)
-  const start = ops.norm(null, embedded, 3, { width: 4 }).y
+  const embedded = () => ops.embedding(shape.sequences * shape.length, h)
+  const start = () => ({ x: ops.norm(null, embedded(), 3, { width: 4 }).y, delta: null })
   const layer: Layer = (i, { x, delta }) => {
     const before = delta ? ops.norm(delta, x, 3) : { y: ops.width === 4 ? x : ops.cast(x), sum: x }
     const out = ops.attentionQkvPacked(ops.linear(before.y, 3 * h), heads, pairs(config, i, shape))
     const between = ops.norm(ops.linear(out, h), before.sum, 3)
     return { x: between.sum, delta: ops.linear(ops.gatedUnit(f, ops.linear(between.y, 2 * f)), h) }
   }
-  const { x, delta } = runLayers(ops, config.layers, start, layer, recompute)
-  return ops.norm(delta, x, 3).y
+  const end = ({ x, delta }: Residual) => ops.norm(delta, x, 3).y
+  return runLayers(ops.ledger, config.layers, { start, layer, end }, recompute)
 }
 
-/** As lib/models/residual.ts: recorded, recorded to be computed again, or freed when the next layer has read it. */
-function runLayers({ ledger }: Ops, layers: number, start: Sized, layer: Layer, recompute: boolean): Residual {
-  let state: Residual = { x: start, delta: null }
+/** Recorded, recorded to be computed again, or freed when the next layer has read it. */
+function runLayers(ledger: Ledger, layers: number, { start, layer, end }: Body, recompute: boolean): Sized {
+  const after = <T extends Record<string, Sized | null>>(before: Residual | null, run: () => T): T => {
+    if (ledger.recording) return run()
+    const made = ledger.tidy(run)
+    if (before) ledger.give(before.x, before.delta)
+    return made
+  }
+  let state = after(null, start)
   for (let i = 0; i < layers; i++) {
     const before = state
     const run = () => layer(i, before)
-    if (!ledger.recording) {
-      state = ledger.tidy(run)
-      ledger.give(before.x, before.delta)
-    } else if (recompute) state = ledger.recompute(before.delta ? [before.x, before.delta] : [before.x], run)
-    else state = run()
+    const again = ledger.recording && recompute
+    state = again ? ledger.recompute(before.delta ? [before.x, before.delta] : [before.x], run) : after(before, run)
   }
-  return state
+  const last = state
+  return after(last, () => ({ y: end(last) })).y
 }

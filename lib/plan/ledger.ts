@@ -107,10 +107,10 @@ export class Ledger {
   }
 
   /** Runs `fn` and gives back all that it made but what it returns. */
-  tidy<T extends Record<string, Sized>>(fn: () => T): T {
+  tidy<T extends Record<string, Sized | null>>(fn: () => T): T {
     const before = new Set(this.#blocks.keys())
     const result = fn()
-    const kept = new Set<Sized>(Object.values(result))
+    const kept = new Set(Object.values(result))
     for (const t of [...this.#blocks.keys()]) if (!before.has(t) && !kept.has(t)) this.give(t)
     return result
   }

@@ -6,7 +6,6 @@ import type { DecoderConfig } from '../../lib/models/decoderConfig.js'
 import { buildModel, readModelConfig } from '../../lib/models/families.js'
 import { randomWeights } from '../../lib/models/initialise.js'
 import { isOfBody, type Model } from '../../lib/models/model.js'
-import type { ModernBertConfig } from '../../lib/models/modernbertConfig.js'
 import { pack } from '../../lib/models/packed.js'
 import { createDecoder, loadDecoder } from '../../lib/models/registry.js'
 import { distillHead, linearCrossEntropy } from '../../lib/ops/distillHead.js'
@@ -20,7 +19,7 @@ import type { FloatDType } from '../../lib/tensor/tensor.js'
 import type { Sample } from '../../lib/train/batches.js'
 import { Optimiser } from '../../lib/train/optimiser.js'
 import { type Objective, Trainer } from '../../lib/train/trainer.js'
-import { tinyConfig } from '../configs.js'
+import { MODERNBERT, tinyConfig } from '../configs.js'
 import { FLOATS } from '../support.js'
 
 const device = Device.open('cpu')
@@ -52,29 +51,6 @@ const PHI3: DecoderConfig = {
   },
 }
 const CLASSIFIER: DecoderConfig = { ...QWEN, numLabels: 3, classifierHiddenSize: 48 }
-const MODERNBERT: ModernBertConfig = {
-  modelType: 'modernbert',
-  hiddenSize: 64,
-  layers: 4,
-  heads: 4,
-  kvHeads: 4,
-  headDim: 16,
-  intermediateSize: 96,
-  vocabSize: 1000,
-  slidingWindow: [null, 32, 32, null],
-  maxPositionEmbeddings: 1024,
-  causal: false,
-  numLabels: 3,
-  globalRopeTheta: 160_000,
-  localRopeTheta: 10_000,
-  normEps: 1e-5,
-  pooling: 'mean',
-  eosTokenId: null,
-  bosTokenId: null,
-  padTokenId: null,
-  dtype: 'float32',
-}
-
 const samples = (label?: number): Sample[] =>
   Array.from({ length: SEQUENCES }, (_, s) => {
     const ids = Int32Array.from({ length: LENGTH }, (_, i) => (7 * i + 31 * s) % 900)
