@@ -106,7 +106,8 @@ async function run(device: Device, o: Checked, { print, signal, listener }: Trai
   const dtype = device.fastestDtype
   const config = o.from ? await readFolderConfig(o.from) : modelConfig(o, tokenizer)
   const batches = { batchSize: o.batch, microBatchTokens: o.microBatchTokens, recompute: o.recompute }
-  print(await preflight(requestOf({ config, dtype, ...batches }, samples), machineHere(device), o.anyway))
+  const request = requestOf({ config, dtype, ...batches }, { train: samples, validation: held })
+  print(await preflight(request, machineHere(device), o.anyway))
   const model = o.from
     ? await loadDecoder(device, o.from, { trainable: true, weights: dtype, activations: dtype })
     : createDecoder(device, config as DecoderConfig, { seed: o.seed, dtype })

@@ -6,7 +6,7 @@ import { type PairSample, readDataset } from '../fit/dataset.js'
 import type { ModelConfig } from '../models/config.js'
 import type { Model } from '../models/model.js'
 import type { PlanRequest } from '../plan/changes.js'
-import { largestMicroBatch, preflight } from '../plan/preflight.js'
+import { largestMicroBatch, preflight, validationMicroBatch } from '../plan/preflight.js'
 import type { Device } from '../tensor/device.js'
 import type { FloatDType } from '../tensor/tensor.js'
 import { fitSamples, type Sample } from '../train/batches.js'
@@ -75,7 +75,7 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
   const { print, signal, listener } = context
   const started = Date.now()
   const data = await readSamples(run, print)
-  print(await preflight(requestOf({ ...training, ...run }, data.train), machineHere(device), settings.anyway))
+  print(await preflight(requestOf({ ...training, ...run }, data), machineHere(device), settings.anyway))
   using learner = await run.open([...data.train, ...data.validation])
   const { model, objective } = learner
   model.recompute = training.recompute
@@ -118,9 +118,9 @@ type Planned = Pick<Run, 'config' | 'teacher' | 'dtype' | 'frozen'> &
   Pick<TrainingSettings, 'batchSize' | 'microBatchTokens' | 'recompute'>
 
 /** A training as a plan has it. */
-export function requestOf(planned: Planned, samples: readonly Sample[]): PlanRequest {
+export function requestOf(planned: Planned, { train, validation }: Pick<Data, 'train' | 'validation'>): PlanRequest {
   const { config, teacher, dtype, frozen, batchSize, microBatchTokens, recompute } = planned
-  const lengths = samples.map((s) => s.ids.length)
+  const lengths = train.map((s) => s.ids.length)
   const largest = largestMicroBatch({ lengths, batchSize, microBatchTokens })
   return {
     student: config,
@@ -130,6 +130,7 @@ export function requestOf(planned: Planned, samples: readonly Sample[]): PlanReq
     frozen: frozen ?? false,
     batch: Math.max(largest.microBatch, Math.min(batchSize, lengths.length)),
     ...largest,
+    validation: validationMicroBatch(validation, microBatchTokens),
   }
 }
 

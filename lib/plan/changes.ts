@@ -1,5 +1,6 @@
 import type { ModelConfig } from '../models/config.js'
 import type { FloatDType } from '../tensor/tensor.js'
+import type { Shape } from './forward.js'
 import type { Machine } from './machine.js'
 import { smallerModels } from './published.js'
 import { type PlannedStep, planStep } from './step.js'
@@ -20,6 +21,8 @@ export interface PlanRequest {
   batch: number
   /** Sequences that are computed at once; gradients are accumulated over a step. */
   microBatch: number
+  /** The largest micro-batch of validation; absent or null: none, or none that is larger. */
+  validation?: Shape | null
 }
 
 /** What a plan's memory depends on of a machine. */
@@ -58,18 +61,31 @@ export async function changesOf(request: PlanRequest, place: Place): Promise<Cha
 
 /** Changes that cost time alone: smaller micro-batches, which cost least while they fill the device; recomputation; both, where neither is enough. */
 function onlyTime(request: PlanRequest, fits: (r: PlanRequest) => boolean): Change[] {
+  const { microBatch: size, validation } = request
+  const divisible = size > 1 || (validation?.sequences ?? 1) > 1
   const smaller = (r: PlanRequest): Change => {
-    const microBatch = largest(r.microBatch - 1, (n) => fits({ ...r, microBatch: n }))
-    return { words: `micro-batches of ${microBatch}`, request: { ...r, microBatch } }
+    const most = validation ? size : size - 1 // validation alone may be what is too large
+    const changed = resized(r, { microBatch: largest(most, (microBatch) => fits(resized(r, { microBatch }))) })
+    return { words: `micro-batches of ${changed.microBatch}`, request: changed }
   }
   const changes: Change[] = []
-  if (request.microBatch > 1) changes.push(smaller(request))
+  if (divisible) changes.push(smaller(request))
   if (request.recompute || request.frozen) return changes // of a frozen encoder nothing is recorded
   const recomputed = { ...request, recompute: true }
   changes.push({ words: 'recompute', request: recomputed })
-  if (request.microBatch === 1 || changes.some((c) => fits(c.request))) return changes
+  if (!divisible || changes.some((c) => fits(c.request))) return changes
   const both = smaller(recomputed)
   return [...changes, { words: `recompute, ${both.words}`, request: both.request }]
+}
+
+/** With other micro-batches. Those of validation hold no more tokens, but always one sequence. */
+function resized(request: PlanRequest, change: Partial<Pick<PlanRequest, 'microBatch' | 'length'>>): PlanRequest {
+  const changed = { ...request, ...change }
+  const { validation: before, microBatch, length: most } = changed
+  if (!before) return changed
+  const length = Math.min(before.length, most)
+  const sequences = Math.max(1, Math.min(before.sequences, Math.floor((microBatch * most) / length)))
+  return { ...changed, validation: { sequences, length } }
 }
 
 /** The largest number from 1 to `most` that fits, else 1. */
@@ -87,8 +103,9 @@ function largest(most: number, fits: (n: number) => boolean): number {
 async function differentTraining(request: PlanRequest, fits: (r: PlanRequest) => boolean): Promise<Change[]> {
   const { student, teacher } = request
   const changes: Change[] = []
-  let shorter = { ...request, length: Math.ceil(request.length / 2) }
-  while (shorter.length > 256 && !fits(shorter)) shorter = { ...shorter, length: Math.ceil(shorter.length / 2) }
+  const halved = (r: PlanRequest) => resized(r, { length: Math.ceil(r.length / 2) })
+  let shorter = halved(request)
+  while (shorter.length > 256 && !fits(shorter)) shorter = halved(shorter)
   changes.push({ words: `sequences of ${shorter.length} tokens`, request: shorter })
   if (teacher) {
     changes.push({ words: 'train on texts the teacher wrote, without it', request: { ...request, teacher: null } })

@@ -4,7 +4,7 @@ import { parameterCount, tensorShapes } from '../models/families.js'
 import { isOfBody } from '../models/model.js'
 import { elements, type FloatDType } from '../tensor/tensor.js'
 import { classify, forward, type Shape } from './forward.js'
-import { type HeadDevice, head, headPlan } from './head.js'
+import { type HeadDevice, type HeadSide, head, headPlan } from './head.js'
 import { Ledger, type Part } from './ledger.js'
 import { Ops, type Storage, WIDTH } from './ops.js'
 
@@ -35,6 +35,8 @@ export interface StepOptions {
   /** Sequences of a micro-batch, and tokens of each. */
   sequences: number
   length: number
+  /** The largest micro-batch of validation, which computes the same without gradients; absent: none, or none that is larger. */
+  validation?: Shape | null
   device: HeadDevice
 }
 
@@ -48,6 +50,8 @@ export interface MemoryPart {
 
 /** Memory of a step. */
 export interface MemoryPlan {
+  /** Where the peak lies. */
+  peak: 'training' | 'validation' | 'forward'
   parts: readonly MemoryPart[]
   /** What the device allocates at the peak: `device.memory().peak`. */
   allocated: number
@@ -72,13 +76,23 @@ const AT_PEAK: Record<Exclude<Part, 'optimiser'>, string> = {
   'student backward': 'gradients of activations',
 }
 
+/** What runs at a time: its books, and the bytes of the head's workspace. */
+interface Run {
+  name: MemoryPlan['peak']
+  ledger: Ledger
+  workspace: number
+}
+
 /** Runs a step in the books: what it holds at its peak, and the work of its kernels. */
 export function planStep(options: StepOptions): PlannedStep {
-  const { student, teacher = null, mode = 'train', precision, frozen = false, device } = options
-  const ledger = new Ledger()
+  const { student, teacher = null, mode = 'train', precision, frozen = false, validation, device } = options
   const train = mode === 'train'
   const stored: Storage = { weights: precision, activations: precision }
-  const workspace = train ? trainingStep(ledger, options, stored) : forwardPass(ledger, options, stored)
+  const step = train ? microBatch('training', options, stored, options) : forwardPass(options, stored)
+  const { ledger } = step
+  const runs = train && validation ? [step, microBatch('validation', options, stored, validation)] : [step]
+  const highest = runs.reduce((a, b) => (b.ledger.peak > a.ledger.peak ? b : a))
+  const workspace = Math.max(...runs.map((r) => r.workspace))
   const learns = (name: string) => !frozen || !isOfBody(name)
   const learning = [...tensorShapes(student)].filter(([name]) => learns(name))
   const count = learning.reduce((n, [, shape]) => n + elements(shape), 0)
@@ -90,7 +104,10 @@ export function planStep(options: StepOptions): PlannedStep {
     ledger.spend(4 * count)
     ledger.spend((4 * 8 + copy) * count)
   }
-  const atPeak = Object.entries(AT_PEAK).map(([part, name]) => ({ name, bytes: ledger.atPeak.get(part as Part) ?? 0 }))
+  const atPeak = Object.entries(AT_PEAK).map(([part, name]) => ({
+    name,
+    bytes: highest.ledger.atPeak.get(part as Part) ?? 0,
+  }))
   const parts: MemoryPart[] = [
     { name: frozen ? "the head's weights" : "student's weights", bytes: (frozen ? 4 : WIDTH[precision]) * count },
     {
@@ -111,7 +128,7 @@ export function planStep(options: StepOptions): PlannedStep {
     { name: "the head's workspace", bytes: workspace },
   ].filter(({ bytes }) => bytes > 0)
   const needed = parts.reduce((n, p) => n + (p.mapped ? 0 : p.bytes), 0)
-  return { memory: { parts, allocated: needed - workspace, workspace, needed }, ledger }
+  return { memory: { peak: highest.name, parts, allocated: needed - workspace, workspace, needed }, ledger }
 }
 
 /** ids, positions and cuSeqlens, int32. */
@@ -120,12 +137,14 @@ function tokenBuffers(ledger: Ledger, { sequences, length }: Shape): void {
   ledger.take(2 * sequences * length + sequences + 1, 1, 4)
 }
 
-/** A micro-batch, as lib/distill/objectives.ts and lib/train/trainer.ts run it. @returns bytes of the head's workspace */
-function trainingStep(ledger: Ledger, options: StepOptions, stored: Storage): number {
-  const { student, teacher, sequences, length, recompute = false, frozen = false, device } = options
-  const shape = { sequences, length }
+/** A micro-batch, as lib/distill/objectives.ts and lib/train/trainer.ts run it: forward and backward, or forward alone. */
+function microBatch(name: 'training' | 'validation', options: StepOptions, stored: Storage, shape: Shape): Run {
+  const { student, teacher, recompute = false, frozen = false, device } = options
+  const { sequences, length } = shape
+  const gradients = name === 'training'
   const tokens = sequences * length
   const classifier = student.numLabels !== undefined
+  const ledger = new Ledger()
   tokenBuffers(ledger, shape)
   ledger.take(classifier ? sequences : tokens, 1, 4) // labels
   const theirs: Storage = { weights: teacher?.dtype ?? stored.weights, activations: stored.activations }
@@ -135,41 +154,50 @@ function trainingStep(ledger: Ledger, options: StepOptions, stored: Storage): nu
   const ops = new Ops(ledger, stored)
   const body = frozen ? new Ops(ledger, { ...stored, weights: student.dtype }) : ops // its weights stay as the file stores them
   const still = frozen ? forward(body, student, shape, false) : null
-  return ledger.taped(true, () => {
-    ledger.part = 'student forward'
+  const workspace = ledger.taped(gradients, () => {
     const hidden = still ?? forward(ops, student, shape, recompute)
     if (classifier) classLoss(ops, student, hidden, shape)
-    const side = ({ hiddenSize, vocabSize }: ModelConfig, s: Storage) => ({
-      hidden: hiddenSize,
-      vocab: vocabSize,
-      stored: s,
-    })
-    const sizes = { tokens, ...side(student, stored), ...(teacher && { teacher: side(teacher, theirs) }) }
+    const sizes = {
+      tokens,
+      gradients,
+      ...sideOf(student, stored),
+      ...(teacher && { teacher: sideOf(teacher, theirs) }),
+    }
     const plan = classifier ? null : headPlan(sizes, device)
     if (plan) head(ledger, hidden, sizes, plan)
-    ledger.backward()
+    if (gradients) ledger.backward()
     return plan?.workspace ?? 0
   })
+  return { name, ledger, workspace }
 }
+
+const sideOf = ({ hiddenSize: hidden, vocabSize: vocab }: ModelConfig, stored: Storage): HeadSide => ({
+  hidden,
+  vocab,
+  stored,
+})
 
 /** lib/ops/crossEntropy.ts over the class logits. */
 function classLoss(ops: Ops, student: ModelConfig, hidden: ReturnType<typeof forward>, shape: Shape): void {
   const { ledger } = ops
   const logits = classify(ops, student, hidden, shape)
-  const [loss, dlogits] = [ledger.take(1, 1, 4), ledger.like(logits)]
+  const loss = ledger.take(1, 1, 4)
   ledger.take(3, 1, 4)
+  if (!ledger.recording) return
+  const dlogits = ledger.like(logits)
   ledger.record({ inputs: [logits], outputs: [loss], saved: [], backward: () => [dlogits] })
 }
 
 /** The states of every token, and for a classifier its logits; no logits of a vocabulary. */
-function forwardPass(ledger: Ledger, { student, sequences, length }: StepOptions, stored: Storage): number {
+function forwardPass({ student, sequences, length }: StepOptions, stored: Storage): Run {
   const shape = { sequences, length }
+  const ledger = new Ledger()
   tokenBuffers(ledger, shape)
   ledger.part = 'student forward'
   const ops = new Ops(ledger, stored)
   const hidden = forward(ops, student, shape, false)
   if (student.numLabels !== undefined) classify(ops, student, hidden, shape)
-  return 0
+  return { name: 'forward', ledger, workspace: 0 }
 }
 
 /** Bytes of the tables that lib/models makes: one row a position; two tables of a ModernBERT, two parts of a longrope. */

@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { classification, distillation, languageModelling } from '../../lib/distill/objectives.js'
 import type { ModelConfig } from '../../lib/models/config.js'
 import type { Decoder } from '../../lib/models/decoder.js'
@@ -60,10 +60,11 @@ const samples = (label?: number): Sample[] =>
 /** The peak of a step that is run, and what the plan says of it. */
 async function measured(model: Model, objective: Objective, train: Sample[], plan: Partial<StepOptions>) {
   const optimiser = new Optimiser(model.parameters)
+  const { validation } = plan
   const trainer = new Trainer(device, objective, optimiser, train, [], {
     seed: 1,
     batchSize: SEQUENCES,
-    microBatchTokens: SEQUENCES * LENGTH,
+    microBatchTokens: (validation?.sequences ?? SEQUENCES) * LENGTH,
     steps: 1,
     learningRate: 1e-3,
     warmupSteps: 0,
@@ -79,6 +80,7 @@ async function measured(model: Model, objective: Objective, train: Sample[], pla
   device.resetPeakMemory()
   const before = device.memory().live
   await trainer.step()
+  if (validation) await trainer.evaluate(Array(validation.sequences).fill(train[0]))
   const { peak, live } = device.memory()
   expect(live).toBe(before)
   const { memory } = planStep({
@@ -154,6 +156,38 @@ test.each(precisions)('distilling assets/student holds what the plan says: %o', 
     teacher: await readModelConfig('assets/teacher/config.json'),
   })
   expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
+})
+
+describe('validation that holds more than a step', () => {
+  const validation = { sequences: 40, length: LENGTH }
+  const recompute = true
+  const expectPeak = ({ peak, memory }: Awaited<ReturnType<typeof measured>>) => {
+    expect(memory.peak).toBe('validation')
+    expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
+  }
+
+  test.each(FLOATS)('holds what the plan says: a language model in %s', async (precision) => {
+    using model = createDecoder(device, QWEN, { seed: 1, dtype: precision })
+    expectPeak(await measured(model, languageModelling(model), samples(), { recompute, validation }))
+  })
+
+  test.each(FLOATS)('holds what the plan says: a classifier in %s', async (precision) => {
+    using model = fresh(MODERNBERT, precision)
+    expectPeak(await measured(model, classification(model), samples(1), { recompute, validation }))
+  })
+
+  test('holds what the plan says: a student and its teacher', async () => {
+    using model = createDecoder(device, QWEN, { seed: 1, dtype: 'float32' })
+    using teacher = createDecoder(device, { ...QWEN, hiddenSize: 96, headDim: 24 }, { seed: 2, dtype: 'float32' })
+    const objective = distillation(model, teacher.trainable(false), { divergence: 'reverseKL' })
+    const { peak, memory } = await measured(model, objective, samples(), {
+      recompute,
+      validation,
+      teacher: teacher.config,
+    })
+    const mapped = memory.parts.find((p) => p.mapped)! // here the teacher is not from a file
+    expectPeak({ peak, memory: { ...memory, allocated: memory.allocated + mapped.bytes } })
+  })
 })
 
 test.each(FLOATS)('a forward pass in %s holds what the plan says', async (precision) => {
