@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os'
 import { CARDS } from '../plan/cards.js'
-import { type Machine, machineOf } from '../plan/machine.js'
+import { DRIVER_BYTES, type Machine, machineOf } from '../plan/machine.js'
 import { Device } from '../tensor/device.js'
 import { measure } from './doctor.js'
 
@@ -26,7 +26,8 @@ export function machineHere(device: Device): Pick<Machine, 'name' | 'memory' | '
   const { name, kind, threads } = device
   const info = Device.describe()
   const gpu = info.cuda.gpus.find((g) => g.name === name)
-  const all = kind === 'cuda' && gpu ? gpu.memory : Math.min(totalmem(), process.constrainedMemory() || Infinity)
+  const all =
+    kind === 'cuda' && gpu ? gpu.memory - DRIVER_BYTES : Math.min(totalmem(), process.constrainedMemory() || Infinity)
   const { budget } = device.memory()
   const memory = Math.min(all, budget || Infinity)
   if (kind === 'cuda' && gpu) return { name, memory, device: { kind, multiprocessors: gpu.multiprocessors } }

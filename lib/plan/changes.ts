@@ -15,9 +15,9 @@ export interface PlanRequest {
   recompute: boolean
   /** Whether a classifier trains its head alone; default false. */
   frozen?: boolean
-  /** Tokens of a sequence. */
+  /** Tokens of a sequence; of two towers: of both texts of a pair. */
   length: number
-  /** Sequences of an optimiser step. */
+  /** Sequences of an optimiser step; of two towers: pairs. */
   batch: number
   /** Sequences that are computed at once; gradients are accumulated over a step. */
   microBatch: number
@@ -66,7 +66,7 @@ function onlyTime(request: PlanRequest, fits: (r: PlanRequest) => boolean): Chan
   const smaller = (r: PlanRequest): Change => {
     const most = validation ? size : size - 1 // validation alone may be what is too large
     const changed = resized(r, { microBatch: largest(most, (microBatch) => fits(resized(r, { microBatch }))) })
-    return { words: `micro-batches of ${changed.microBatch}`, request: changed }
+    return { words: `micro-batches of ${changed.microBatch.toLocaleString('en')}`, request: changed }
   }
   const changes: Change[] = []
   if (divisible) changes.push(smaller(request))
@@ -106,7 +106,8 @@ async function differentTraining(request: PlanRequest, fits: (r: PlanRequest) =>
   const halved = (r: PlanRequest) => resized(r, { length: Math.ceil(r.length / 2) })
   let shorter = halved(request)
   while (shorter.length > 256 && !fits(shorter)) shorter = halved(shorter)
-  changes.push({ words: `sequences of ${shorter.length} tokens`, request: shorter })
+  const what = student.twoTower ? 'pairs' : 'sequences'
+  changes.push({ words: `${what} of ${shorter.length.toLocaleString('en')} tokens`, request: shorter })
   if (teacher) {
     changes.push({ words: 'train on texts the teacher wrote, without it', request: { ...request, teacher: null } })
     const models = (await smallerModels(teacher)).map(({ name, config }) => ({
@@ -116,10 +117,11 @@ async function differentTraining(request: PlanRequest, fits: (r: PlanRequest) =>
     const fitting = models.find((c) => fits(c.request)) ?? models.at(-1)
     if (fitting) changes.push(fitting)
   }
-  const { numLabels } = student
+  const { numLabels, twoTower } = student
+  const head = { ...(numLabels !== undefined && { numLabels }), ...(twoTower && { twoTower }) }
   const models = (await smallerModels(student)).map(({ name, config }) => ({
     words: `student ${name}`,
-    request: { ...request, student: { ...config, ...(numLabels !== undefined && { numLabels }) } },
+    request: { ...request, student: { ...config, ...head } },
   }))
   const fitting = models.find((c) => fits(c.request)) ?? models.at(-1)
   if (fitting) changes.push(fitting)

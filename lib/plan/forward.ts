@@ -6,12 +6,16 @@ import type { Ops } from './ops.js'
 
 // The forward passes of lib/models/decoder.ts and modernbert.ts, op by op, with sizes in place of tensors.
 
-/** The sequences of a micro-batch. */
+/** The sequences of a micro-batch; for two towers the pairs. */
 export interface Shape {
   sequences: number
-  /** Tokens of each. */
+  /** Tokens of each; of both texts of a pair. */
   length: number
 }
+
+/** The texts that the body reads. */
+export const textsOf = ({ twoTower }: ModelConfig, { sequences, length }: Shape): Shape =>
+  twoTower ? { sequences: 2 * sequences, length: length / 2 } : { sequences, length }
 
 /** The residual stream, and what is yet to be added to it (lib/models/residual.ts). */
 type Residual = {
@@ -29,25 +33,39 @@ interface Body {
 }
 
 /** A forward pass while the ledger records, if it does: the hidden states after the final norm. */
-export function forward(ops: Ops, config: ModelConfig, shape: Shape, recompute: boolean): Sized {
+export function forward(ops: Ops, config: ModelConfig, of: Shape, recompute: boolean): Sized {
+  const shape = textsOf(config, of)
   return config.modelType === 'modernbert'
     ? modernBert(ops, config as ModernBertConfig, shape, recompute)
     : decoder(ops, config as DecoderConfig, shape, recompute)
 }
 
 /** The class logits from the hidden states. */
-export function classify(ops: Ops, config: ModelConfig, hidden: Sized, { sequences }: Shape): Sized {
-  const { numLabels = 2, hiddenSize } = config
-  const pooled = ops.pool(hidden, sequences)
+export function classify(ops: Ops, config: ModelConfig, hidden: Sized, shape: Shape): Sized {
+  const { numLabels = 2, hiddenSize, twoTower } = config
+  const pooled = ops.pool(hidden, textsOf(config, shape).sequences)
   const width = 4
+  if (twoTower) {
+    const [u, v] = towers(ops, pooled, shape.sequences)
+    if (twoTower.interaction === 'dot') return ops.linear(ops.multiply(u, v), numLabels, { width })
+    return ops.linear(ops.linear(ops.concat(u, v), twoTower.hiddenSize, { activation: true }), numLabels, { width })
+  }
   if (config.modelType === 'modernbert') {
     const dense = ops.linear(pooled, hiddenSize, { activation: true })
     return ops.linear(ops.norm(null, dense, 3).y, numLabels, { width })
   }
   const { classifierHiddenSize: dense } = config as DecoderConfig
-  return ops.linear(dense === undefined ? pooled : ops.linear(pooled, dense, { activation: true }), numLabels, {
-    width,
-  })
+  const features = dense === undefined ? pooled : ops.linear(pooled, dense, { activation: true })
+  return ops.linear(features, numLabels, { width })
+}
+
+/** The vectors of the first texts and of the second, each picked by index (lib/models/twoTower.ts). */
+function towers(ops: Ops, pooled: Sized, pairs: number): [Sized, Sized] {
+  const every = () => {
+    ops.ledger.take(pairs, 1, 4)
+    return ops.pool(pooled, pairs)
+  }
+  return [every(), every()]
 }
 
 /** Pairs of a query and a key that it sees, over all sequences, of one head of layer `i`. */

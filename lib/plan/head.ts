@@ -62,11 +62,13 @@ function cudaPlan({ tokens, hidden, vocab, teacher, gradients = true }: HeadSize
 
 /** The head over the student's and the teacher's hidden states. Where the ledger records, so is its loss, last, and gradients are computed. */
 export function head(ledger: Ledger, hidden: Sized, sizes: HeadSizes, { chunks, passes }: HeadPlan): void {
-  ledger.part = 'head'
   const { tokens: t, hidden: h, vocab, stored, teacher } = sizes
+  ledger.part = 'tokens'
   const loss = ledger.take(1, 1, 4)
   ledger.take(5, 1, 4)
+  ledger.part = 'student backward'
   const dhidden = ledger.recording ? ledger.like(hidden) : null
+  ledger.part = 'head'
   const weight = vocab * h * WIDTH[stored.weights]
   const plane = t * vocab * 4
   const product = 2 * t * h * vocab

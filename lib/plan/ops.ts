@@ -14,6 +14,8 @@ import { bytesOf, type Ledger, type Sized } from './ledger.js'
 //   attention     t q b                    t heads 4      t (q + 2 k) b                      2 headDim heads pairs; backward 5 headDim heads pairs
 //   gatedUnit     t f b                                   2 t f b                            -
 //   pool          sequences h b                           t h b                              -
+//   concat        t (n + m) b                             t (n + m) b                        -
+//   multiply      t n b                                   2 t n b                            -
 //
 // Gradients of weights are added in place into memory that the optimiser holds, so they are no part of this. Bytes that a kernel moves: each
 // operand once, a gradient that is added to twice.
@@ -123,6 +125,28 @@ export class Ops {
       return [dx]
     }
     ledger.record({ inputs: [x], outputs: [y], saved: [], backward })
+    return y
+  }
+
+  /** Two tensors side by side. */
+  concat(a: Sized, b: Sized): Sized {
+    return this.#joined(a, b, a.cols + b.cols)
+  }
+
+  /** Element by element. */
+  multiply(a: Sized, b: Sized): Sized {
+    return this.#joined(a, b, a.cols)
+  }
+
+  #joined(a: Sized, b: Sized, cols: number): Sized {
+    const { ledger } = this
+    const y = ledger.take(a.rows, cols, a.width)
+    ledger.spend(sum(a, b, y))
+    const backward = () => {
+      ledger.spend(2 * sum(a, b) + bytesOf(y))
+      return [ledger.like(a), ledger.like(b)]
+    }
+    ledger.record({ inputs: [a, b], outputs: [y], saved: [], backward })
     return y
   }
 

@@ -3,7 +3,7 @@ import type { DecoderConfig } from '../models/decoderConfig.js'
 import { parameterCount, tensorShapes } from '../models/families.js'
 import { isOfBody } from '../models/model.js'
 import { elements, type FloatDType } from '../tensor/tensor.js'
-import { classify, forward, type Shape } from './forward.js'
+import { classify, forward, type Shape, textsOf } from './forward.js'
 import { type HeadDevice, type HeadSide, head, headPlan } from './head.js'
 import { Ledger, type Part } from './ledger.js'
 import { Ops, type Storage, WIDTH } from './ops.js'
@@ -32,7 +32,7 @@ export interface StepOptions {
   frozen?: boolean
   /** Whether each layer is computed again in the backward pass. */
   recompute?: boolean
-  /** Sequences of a micro-batch, and tokens of each. */
+  /** Sequences of a micro-batch, and tokens of each; of two towers: pairs, and tokens of both texts. */
   sequences: number
   length: number
   /** The largest micro-batch of validation, which computes the same without gradients; absent: none, or none that is larger. */
@@ -68,11 +68,10 @@ export interface PlannedStep {
   ledger: Ledger
 }
 
-const AT_PEAK: Record<Exclude<Part, 'optimiser'>, string> = {
+const AT_PEAK: Record<Exclude<Part, 'optimiser' | 'head'>, string> = {
   tokens: 'token buffers',
   'teacher forward': "teacher's states",
   'student forward': 'activations',
-  head: 'head, without logits',
   'student backward': 'gradients of activations',
 }
 
@@ -132,7 +131,8 @@ export function planStep(options: StepOptions): PlannedStep {
 }
 
 /** ids, positions and cuSeqlens, int32. */
-function tokenBuffers(ledger: Ledger, { sequences, length }: Shape): void {
+function tokenBuffers(ledger: Ledger, config: ModelConfig, shape: Shape): void {
+  const { sequences, length } = textsOf(config, shape)
   ledger.part = 'tokens'
   ledger.take(2 * sequences * length + sequences + 1, 1, 4)
 }
@@ -145,7 +145,7 @@ function microBatch(name: 'training' | 'validation', options: StepOptions, store
   const tokens = sequences * length
   const classifier = student.numLabels !== undefined
   const ledger = new Ledger()
-  tokenBuffers(ledger, shape)
+  tokenBuffers(ledger, student, shape)
   ledger.take(classifier ? sequences : tokens, 1, 4) // labels
   const theirs: Storage = { weights: teacher?.dtype ?? stored.weights, activations: stored.activations }
   ledger.part = 'teacher forward'
@@ -192,7 +192,7 @@ function classLoss(ops: Ops, student: ModelConfig, hidden: ReturnType<typeof for
 function forwardPass({ student, sequences, length }: StepOptions, stored: Storage): Run {
   const shape = { sequences, length }
   const ledger = new Ledger()
-  tokenBuffers(ledger, shape)
+  tokenBuffers(ledger, student, shape)
   ledger.part = 'student forward'
   const ops = new Ops(ledger, stored)
   const hidden = forward(ops, student, shape, false)

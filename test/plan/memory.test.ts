@@ -51,20 +51,27 @@ const PHI3: DecoderConfig = {
   },
 }
 const CLASSIFIER: DecoderConfig = { ...QWEN, numLabels: 3, classifierHiddenSize: 48 }
-const samples = (label?: number): Sample[] =>
+const samples = (label?: number, split?: number): Sample[] =>
   Array.from({ length: SEQUENCES }, (_, s) => {
     const ids = Int32Array.from({ length: LENGTH }, (_, i) => (7 * i + 31 * s) % 900)
-    return label === undefined ? { ids, labels: ids } : { ids, labels: new Int32Array(0), label }
+    if (label === undefined) return { ids, labels: ids }
+    return { ids, labels: new Int32Array(0), label, ...(split && { split }) }
   })
+
+const CONCAT = { ...QWEN3, numLabels: 3, twoTower: { interaction: 'concat', hiddenSize: 40 } } as const
+const TOWERS: Record<string, ModelConfig> = {
+  'two towers of QWEN3 that meet by concat': CONCAT,
+  'two towers of MODERNBERT that meet by dot': { ...MODERNBERT, twoTower: { interaction: 'dot' } },
+}
 
 /** The peak of a step that is run, and what the plan says of it. */
 async function measured(model: Model, objective: Objective, train: Sample[], plan: Partial<StepOptions>) {
   const optimiser = new Optimiser(model.parameters)
-  const { validation } = plan
+  const { validation, sequences = SEQUENCES, length = LENGTH } = plan
   const trainer = new Trainer(device, objective, optimiser, train, [], {
     seed: 1,
-    batchSize: SEQUENCES,
-    microBatchTokens: (validation?.sequences ?? SEQUENCES) * LENGTH,
+    batchSize: sequences,
+    microBatchTokens: (validation?.sequences ?? sequences) * length,
     steps: 1,
     learningRate: 1e-3,
     warmupSteps: 0,
@@ -133,6 +140,33 @@ for (const [name, config] of Object.entries({ CLASSIFIER, MODERNBERT }))
     const { peak, memory } = await measured(model, classification(model), samples(1), { recompute })
     expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
   })
+
+for (const [name, config] of Object.entries(TOWERS)) {
+  const pairs = samples(1, 180)
+  test.each(precisions)(`a step of ${name} holds what the plan says: %o`, async ({ precision, recompute }) => {
+    using model = fresh(config, precision)
+    const { peak, memory } = await measured(model, classification(model), pairs, { recompute })
+    expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
+  })
+
+  test.each(FLOATS)(`a step in %s of ${name}, frozen, holds what the plan says`, async (precision) => {
+    using model = headOf(config, precision)
+    const student = { ...config, dtype: precision }
+    const { peak, memory } = await measured(model, classification(model), pairs, { frozen: true, student })
+    const mapped = memory.parts.find((p) => p.mapped)!
+    expect(Math.abs((memory.allocated + mapped.bytes) / peak - 1)).toBeLessThan(CLOSE)
+  })
+
+  // a head alone would be lost among layers: here it is most of what there is
+  test.each(FLOATS)(`the head of ${name} in %s holds what the plan says`, async (precision) => {
+    const small = { ...config, layers: 1 }
+    using model = fresh(small, precision)
+    const many = Array.from({ length: 300 }, () => ({ ...pairs[0]!, ids: pairs[0]!.ids.slice(0, 4), split: 2 }))
+    const shape = { sequences: 300, length: 4, student: small }
+    const { peak, memory } = await measured(model, classification(model), many, shape)
+    expect(Math.abs(memory.allocated / peak - 1)).toBeLessThan(CLOSE)
+  })
+}
 
 for (const [name, config] of Object.entries({ CLASSIFIER, MODERNBERT }))
   test.each(FLOATS)(`a step of ${name} in %s whose encoder is frozen holds what the plan says`, async (precision) => {
