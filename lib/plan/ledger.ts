@@ -46,6 +46,8 @@ export class Ledger {
   peak = 0
   /** Bytes by part when the peak was. */
   atPeak: ReadonlyMap<Part, number> = new Map()
+  /** The most bytes that a kernel has worked in beside its operands. */
+  scratch = 0
   /** Of every kernel, in order. */
   readonly work: Work[] = []
   /** The part that takes and spends from now on. */
@@ -90,6 +92,11 @@ export class Ledger {
   /** Notes the work of a kernel. */
   spend(bytes: number, flops = 0, dtype: FloatDType = 'float32'): void {
     this.work.push({ part: this.part, flops, dtype, bytes })
+  }
+
+  /** Notes what kernels work in beside their operands; nothing where that is not known. */
+  workIn(...bytes: readonly (number | undefined)[]): void {
+    for (const n of bytes) this.scratch = Math.max(this.scratch, n ?? 0)
   }
 
   /** Puts an op on the tape, where one is open. */

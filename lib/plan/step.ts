@@ -7,6 +7,7 @@ import { classify, forward, type Shape, textsOf } from './forward.js'
 import { type HeadDevice, type HeadSide, head, headPlan } from './head.js'
 import { Ledger, type Part } from './ledger.js'
 import { Ops, type Storage, WIDTH } from './ops.js'
+import { CudaScratch } from './scratchCuda.js'
 
 // Memory of a training step, from the configs alone. P: parameters, of which a tied head counts once.
 //
@@ -17,7 +18,8 @@ import { Ops, type Storage, WIDTH } from './ops.js'
 //   teacher's weights     2 or 4 bytes a parameter, as its file stores them; on the CPU they stay mapped, in pages that the system may take back
 //   rope tables           4 headDim bytes a position, for all positions that the config allows
 //   the rest              what lives at the peak of the step by the ledger's books (ledger.ts; ops.ts lists what each op keeps), by part
-//   workspace             what the costliest kernel works in beside its operands: the distillation head (head.ts)
+//   workspace             what the costliest kernel works in beside its operands: the distillation head (head.ts); on a GPU all are looked at
+//                         (scratchCuda.ts), on the CPU the head alone
 
 /** What is asked: a step of supervised fine-tuning, of distillation, of classification; or the forward pass of one. */
 export interface StepOptions {
@@ -55,7 +57,7 @@ export interface MemoryPlan {
   parts: readonly MemoryPart[]
   /** What the device allocates at the peak: `device.memory().peak`. */
   allocated: number
-  /** What kernels work in beside that: `device.memory().workspace`. */
+  /** What kernels work in beside that, at most at once: `device.memory().workspace`. */
   workspace: number
   /** Both: what the device must have. */
   needed: number
@@ -91,7 +93,9 @@ export function planStep(options: StepOptions): PlannedStep {
   const { ledger } = step
   const runs = train && validation ? [step, microBatch('validation', options, stored, validation)] : [step]
   const highest = runs.reduce((a, b) => (b.ledger.peak > a.ledger.peak ? b : a))
-  const workspace = Math.max(...runs.map((r) => r.workspace))
+  const ofHead = Math.max(...runs.map((r) => r.workspace))
+  const others = Math.max(...runs.map((r) => r.ledger.scratch))
+  const workspace = Math.max(ofHead, others)
   const learns = (name: string) => !frozen || !isOfBody(name)
   const learning = [...tensorShapes(student)].filter(([name]) => learns(name))
   const count = learning.reduce((n, [, shape]) => n + elements(shape), 0)
@@ -100,6 +104,7 @@ export function planStep(options: StepOptions): PlannedStep {
     // gradNorm reads the gradients; AdamW reads and writes gradient, two moments and master, and writes the copy that the model reads
     const copy = precision === 'bfloat16' ? 2 : 0
     ledger.part = 'optimiser'
+    ledger.workIn(scratchOf(device)?.gradNorm())
     ledger.spend(4 * count)
     ledger.spend((4 * 8 + copy) * count)
   }
@@ -124,7 +129,7 @@ export function planStep(options: StepOptions): PlannedStep {
     },
     { name: 'rope tables', bytes: ropeBytes(student) + (teacher ? ropeBytes(teacher) : 0) },
     ...atPeak,
-    { name: "the head's workspace", bytes: workspace },
+    { name: ofHead >= others ? "the head's workspace" : 'workspace of kernels', bytes: workspace },
   ].filter(({ bytes }) => bytes > 0)
   const needed = parts.reduce((n, p) => n + (p.mapped ? 0 : p.bytes), 0)
   return { memory: { peak: highest.name, parts, allocated: needed - workspace, workspace, needed }, ledger }
@@ -149,10 +154,11 @@ function microBatch(name: 'training' | 'validation', options: StepOptions, store
   ledger.take(classifier ? sequences : tokens, 1, 4) // labels
   const theirs: Storage = { weights: teacher?.dtype ?? stored.weights, activations: stored.activations }
   ledger.part = 'teacher forward'
-  if (teacher) forward(new Ops(ledger, theirs), teacher, shape, false)
+  const scratch = scratchOf(device)
+  if (teacher) forward(new Ops(ledger, theirs, scratch), teacher, shape, false)
   ledger.part = 'student forward'
-  const ops = new Ops(ledger, stored)
-  const body = frozen ? new Ops(ledger, { ...stored, weights: student.dtype }) : ops // its weights stay as the file stores them
+  const ops = new Ops(ledger, frozen ? { ...stored, weights: 'float32' } : stored, scratch)
+  const body = frozen ? new Ops(ledger, { ...stored, weights: student.dtype }, scratch) : ops // its weights stay as the file stores them
   const still = frozen ? forward(body, student, shape, false) : null
   const workspace = ledger.taped(gradients, () => {
     const hidden = still ?? forward(ops, student, shape, recompute)
@@ -171,6 +177,9 @@ function microBatch(name: 'training' | 'validation', options: StepOptions, store
   return { name, ledger, workspace }
 }
 
+const scratchOf = (device: HeadDevice): CudaScratch | null =>
+  device.kind === 'cuda' ? new CudaScratch(device.multiprocessors) : null
+
 const sideOf = ({ hiddenSize: hidden, vocabSize: vocab }: ModelConfig, stored: Storage): HeadSide => ({
   hidden,
   vocab,
@@ -183,18 +192,19 @@ function classLoss(ops: Ops, student: ModelConfig, hidden: ReturnType<typeof for
   const logits = classify(ops, student, hidden, shape)
   const loss = ledger.take(1, 1, 4)
   ledger.take(3, 1, 4)
+  ledger.workIn(ops.scratch?.crossEntropy(logits.rows))
   if (!ledger.recording) return
   const dlogits = ledger.like(logits)
   ledger.record({ inputs: [logits], outputs: [loss], saved: [], backward: () => [dlogits] })
 }
 
 /** The states of every token, and for a classifier its logits; no logits of a vocabulary. */
-function forwardPass({ student, sequences, length }: StepOptions, stored: Storage): Run {
+function forwardPass({ student, sequences, length, device }: StepOptions, stored: Storage): Run {
   const shape = { sequences, length }
   const ledger = new Ledger()
   tokenBuffers(ledger, student, shape)
   ledger.part = 'student forward'
-  const ops = new Ops(ledger, stored)
+  const ops = new Ops(ledger, stored, scratchOf(device))
   const hidden = forward(ops, student, shape, false)
   if (student.numLabels !== undefined) classify(ops, student, hidden, shape)
   return { name: 'forward', ledger, workspace: 0 }
