@@ -1,7 +1,6 @@
 import { totalmem } from 'node:os'
 import { CARDS } from '../plan/cards.js'
-import { cpuLanes } from '../plan/head.js'
-import { type Machine, machineOf } from '../plan/machine.js'
+import { DRIVER_BYTES, type Machine, machineOf } from '../plan/machine.js'
 import { Device } from '../tensor/device.js'
 import { measure } from './doctor.js'
 
@@ -24,12 +23,13 @@ export async function machineNamed(name: (typeof MACHINES)[number]): Promise<Mac
 
 /** The part of a machine that memory is planned by, of a device that is open. `memory`: its own or the process's, or the budget if that is less. */
 export function machineHere(device: Device): Pick<Machine, 'name' | 'memory' | 'device'> {
-  const { name, kind } = device
+  const { name, kind, threads } = device
   const info = Device.describe()
   const gpu = info.cuda.gpus.find((g) => g.name === name)
-  const all = kind === 'cuda' && gpu ? gpu.memory : Math.min(totalmem(), process.constrainedMemory() || Infinity)
+  const all =
+    kind === 'cuda' && gpu ? gpu.memory - DRIVER_BYTES : Math.min(totalmem(), process.constrainedMemory() || Infinity)
   const { budget } = device.memory()
   const memory = Math.min(all, budget || Infinity)
   if (kind === 'cuda' && gpu) return { name, memory, device: { kind, multiprocessors: gpu.multiprocessors } }
-  return { name, memory, device: { kind: 'cpu', lanes: cpuLanes(info) } }
+  return { name, memory, device: { kind: 'cpu', instructionSet: info.instructionSet, threads } }
 }

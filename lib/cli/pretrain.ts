@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { inspect } from 'node:util'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { languageModelling } from '../distill/objectives.js'
@@ -7,7 +8,9 @@ import { writeFileAtomic } from '../files.js'
 import { type CorpusDocument, corpusDocuments, listDocuments, tokenizerPhrases, tokenizerTexts } from '../fit/corpus.js'
 import { type GeneratedPair, generatePairs } from '../fit/generate.js'
 import type { DecoderConfig } from '../models/decoderConfig.js'
+import { readFolderConfig } from '../models/folder.js'
 import { createDecoder, loadDecoder } from '../models/registry.js'
+import { preflight } from '../plan/preflight.js'
 import type { Device } from '../tensor/device.js'
 import { CHAT_SPECIAL_TOKENS, trainByteLevelBpe } from '../text/bpeTrainer.js'
 import { encodeChatSample } from '../text/chat.js'
@@ -17,13 +20,14 @@ import { fitSamples, type Sample } from '../train/batches.js'
 import { Optimiser } from '../train/optimiser.js'
 import { runTraining } from '../train/run.js'
 import { Trainer } from '../train/trainer.js'
-import { defineCommand } from './command.js'
+import { checkSettings, defineCommand } from './command.js'
 import { deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
+import { machineHere } from './machine.js'
 import { measurePeak } from './peak.js'
 import { printer } from './progress.js'
-import { folder } from './settings.js'
-import { exitCodeOf } from './training.js'
+import { folder, runSettings, trainingSettings } from './settings.js'
+import { both, exitCodeOf, requestOf, type TrainingContext } from './training.js'
 
 const schema = z.object({
   out: folder('run folder: gets tokenizer/, model/, checkpoints/ and metrics.jsonl'),
@@ -31,6 +35,13 @@ const schema = z.object({
   pairs: z.int().min(1).default(6000).describe('generated pairs of post and profile that the corpus is made from'),
   epochs: z.int().min(1).default(2).describe('passes over the corpus'),
   batch: z.int().min(1).default(24).describe('documents an optimiser step'),
+  microBatchTokens: z
+    .int()
+    .min(1)
+    .default(16384)
+    .describe('tokens computed at once; gradients are accumulated over a step'),
+  maxLength: z.int().min(2).default(640).describe('tokens of the longest document; longer ones are cut'),
+  recompute: trainingSettings.shape.recompute,
   learningRate: z.number().positive().max(1).default(1.5e-3).describe('highest learning rate'),
   vocab: z.int().min(1).default(4096).describe('size of the vocabulary'),
   hidden: z.int().min(1).default(256).describe('hidden size'),
@@ -45,10 +56,14 @@ const schema = z.object({
     .describe('lists: only lists to repeat and to look things up in; all: the whole corpus'),
   from: folder('go on from this model, with its shape and tokenizer, instead of fresh weights').optional(),
   resume: z.boolean().default(false).describe('go on from the newest checkpoint'),
+  anyway: runSettings.shape.anyway,
   device: deviceSetting,
 })
 
-type PretrainSettings = z.output<typeof schema>
+/** Settings of `lantern pretrain`. */
+export type PretrainSettings = z.input<typeof schema>
+
+type Checked = z.output<typeof schema>
 
 /** `lantern pretrain`: makes a small base model from nothing, as those in assets/ were made. */
 export function pretrainCommand(program: Command): void {
@@ -56,40 +71,53 @@ export function pretrainCommand(program: Command): void {
     name: 'pretrain',
     description: 'make a small base model from nothing: tokenizer, corpus, weights (as those in assets/ were made)',
     schema,
-    run: (settings) => withDevice(settings, {}, (device) => pretrain(device, settings)),
+    run: (settings) => pretrain(settings, { print: console.log, signal: interruptible() }),
   })
 }
 
-/** @returns the exit code */
-async function pretrain(device: Device, o: PretrainSettings): Promise<number> {
+/**
+ * Makes a base model.
+ * @returns the exit code
+ * @throws LanternError for settings or models that do not fit, and for training that diverges
+ */
+export function pretrain(input: PretrainSettings, context: TrainingContext): Promise<number> {
+  const settings = checkSettings('pretrain', schema, input)
+  return withDevice(settings, context, (device) => run(device, settings, context))
+}
+
+async function run(device: Device, o: Checked, { print, signal, listener }: TrainingContext): Promise<number> {
   const started = Date.now()
   const tokenizerFolder = o.from ?? o.tokenizer
-  const signal = interruptible()
   const pairs = [...generatePairs({ seed: `pretrain/${o.seed}`, count: o.pairs })]
   const documents = pairs.flatMap(o.corpus === 'lists' ? listDocuments : corpusDocuments)
-  console.log(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
+  print(`corpus: ${documents.length} documents from ${o.pairs} pairs`)
   const tokenizer = tokenizerFolder
     ? await Tokenizer.fromFolder(tokenizerFolder)
     : await trainTokenizer(join(o.out, 'tokenizer'), pairs, o.vocab)
   const { samples, truncated } = fitSamples(
     documents.map((d) => encodeDocument(tokenizer, d)),
-    640,
+    o.maxLength,
     'truncate',
   )
   const tokens = samples.reduce((n, s) => n + s.ids.length, 0)
-  console.log(`${samples.length} samples, ${tokens} tokens, ${truncated} cut to 640`)
+  print(`${samples.length} samples, ${tokens} tokens, ${truncated} cut to ${o.maxLength}`)
   const held = samples.splice(0, Math.min(200, Math.floor(samples.length / 10)))
 
   const dtype = device.fastestDtype
+  const config = o.from ? await readFolderConfig(o.from) : modelConfig(o, tokenizer)
+  const batches = { batchSize: o.batch, microBatchTokens: o.microBatchTokens, recompute: o.recompute }
+  const request = requestOf({ config, dtype, ...batches }, { train: samples, validation: held })
+  print(await preflight(request, machineHere(device), o.anyway))
   const model = o.from
     ? await loadDecoder(device, o.from, { trainable: true, weights: dtype, activations: dtype })
-    : createDecoder(device, modelConfig(o, tokenizer), { seed: o.seed, dtype })
+    : createDecoder(device, config as DecoderConfig, { seed: o.seed, dtype })
+  model.recompute = o.recompute
   const steps = Math.ceil(samples.length / o.batch) * o.epochs
   const optimiser = new Optimiser(model.parameters, { betas: [0.9, 0.98], weightDecay: 0.05 })
   const trainer = new Trainer(device, languageModelling(model), optimiser, samples, held, {
     seed: o.seed,
     batchSize: o.batch,
-    microBatchTokens: 16384,
+    microBatchTokens: o.microBatchTokens,
     steps,
     learningRate: o.learningRate,
     warmupSteps: Math.min(100, Math.ceil(steps / 20)),
@@ -101,16 +129,16 @@ async function pretrain(device: Device, o: PretrainSettings): Promise<number> {
     patience: 0,
     checkpointEvery: 200,
   })
-  const listener = printer(await measurePeak(device, model.dtype), 10)
+  const lines = printer(await measurePeak(device, model.dtype), 10, print)
   const end = await runTraining(trainer, model, {
     out: o.out,
     tokenizerFrom: tokenizerFolder ?? join(o.out, 'tokenizer'),
     resume: o.resume,
     signal,
-    listener,
+    listener: both(lines, listener),
   })
   if (end === 'interrupted') {
-    console.log('interrupted; go on with --resume')
+    print('interrupted; go on with --resume')
     return exitCodeOf({ end })
   }
   const { loss } = await trainer.evaluate(held)
@@ -127,7 +155,7 @@ async function pretrain(device: Device, o: PretrainSettings): Promise<number> {
     ...(o.from && { from: await provenanceOf(o.from) }),
   }
   await writeFileAtomic(join(o.out, 'model', 'made-with.json'), `${JSON.stringify(provenance, null, 2)}\n`)
-  console.log(end, provenance)
+  print(`${end} ${inspect(provenance)}`)
   return exitCodeOf({ end })
 }
 
@@ -168,7 +196,7 @@ function encodeDocument(tokenizer: Tokenizer, document: CorpusDocument): Sample 
   return { ids, labels }
 }
 
-function modelConfig(o: PretrainSettings, tokenizer: Tokenizer): DecoderConfig {
+function modelConfig(o: Checked, tokenizer: Tokenizer): DecoderConfig {
   return {
     modelType: 'qwen2',
     hiddenSize: o.hidden,

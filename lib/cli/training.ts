@@ -6,7 +6,7 @@ import { type PairSample, readDataset } from '../fit/dataset.js'
 import type { ModelConfig } from '../models/config.js'
 import type { Model } from '../models/model.js'
 import type { PlanRequest } from '../plan/changes.js'
-import { largestMicroBatch, preflight } from '../plan/preflight.js'
+import { largestMicroBatch, preflight, validationMicroBatch } from '../plan/preflight.js'
 import type { Device } from '../tensor/device.js'
 import type { FloatDType } from '../tensor/tensor.js'
 import { fitSamples, type Sample } from '../train/batches.js'
@@ -75,7 +75,7 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
   const { print, signal, listener } = context
   const started = Date.now()
   const data = await readSamples(run, print)
-  print(await preflight(requestOf(run, data.train), machineHere(device), settings.anyway))
+  print(await preflight(requestOf({ ...training, ...run }, data), machineHere(device), settings.anyway))
   using learner = await run.open([...data.train, ...data.validation])
   const { model, objective } = learner
   model.recompute = training.recompute
@@ -113,20 +113,24 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
   }
 }
 
-/** The run as a plan has it. */
-function requestOf({ config, teacher, dtype, frozen, settings }: Run, samples: readonly Sample[]): PlanRequest {
-  const { batchSize, microBatchTokens, recompute } = settings.training
-  const lengths = samples.map((s) => s.ids.length)
+/** What of a run decides its memory. */
+type Planned = Pick<Run, 'config' | 'teacher' | 'dtype' | 'frozen'> &
+  Pick<TrainingSettings, 'batchSize' | 'microBatchTokens' | 'recompute'>
+
+/** A training as a plan has it. */
+export function requestOf(planned: Planned, { train, validation }: Pick<Data, 'train' | 'validation'>): PlanRequest {
+  const { config, teacher, dtype, frozen, batchSize, microBatchTokens, recompute } = planned
+  const lengths = train.map((s) => s.ids.length)
   const largest = largestMicroBatch({ lengths, batchSize, microBatchTokens })
-  const batch = Math.max(largest.microBatch, Math.min(batchSize, lengths.length))
   return {
     student: config,
     teacher: teacher ?? null,
     precision: dtype,
     recompute,
     frozen: frozen ?? false,
-    batch,
+    batch: Math.max(largest.microBatch, Math.min(batchSize, lengths.length)),
     ...largest,
+    validation: validationMicroBatch(validation, microBatchTokens),
   }
 }
 
@@ -207,7 +211,8 @@ function trainOptions(t: TrainingSettings, samples: number): TrainOptions {
   }
 }
 
-function both(a: TrainListener, b: TrainListener = {}): TrainListener {
+/** Tells both, one after the other. */
+export function both(a: TrainListener, b: TrainListener = {}): TrainListener {
   return {
     onStep: async (report) => {
       await a.onStep?.(report)

@@ -39,9 +39,12 @@ export class Decoder extends Model<DecoderConfig> {
     const eps = this.config.rmsNormEps
     const { embed, layers, norm } = this.#weights
     const positions = this.#rope.positions(batch)
-    const start = { x: embedding(batch.ids, embed, { dtype: 'float32' }), delta: null }
-    const { x, delta } = runLayers(this, start, (i, before) => this.#layer(layers[i]!, i, before, positions, attend))
-    return delta ? addRmsNorm(delta, x, norm, eps).y : rmsNorm(x, norm, eps, { dtype: this.dtype })
+    return runLayers(
+      this,
+      () => ({ x: embedding(batch.ids, embed, { dtype: 'float32' }), delta: null }),
+      (i, before) => this.#layer(layers[i]!, i, before, positions, attend),
+      ({ x, delta }) => (delta ? addRmsNorm(delta, x, norm, eps).y : rmsNorm(x, norm, eps, { dtype: this.dtype })),
+    )
   }
 
   #layer(

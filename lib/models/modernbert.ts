@@ -86,10 +86,12 @@ export class ModernBert extends Model<ModernBertConfig> {
   override forward(batch: Packed): Tensor {
     const eps = this.config.normEps
     const { embed, embedNorm, layers, norm } = this.#weights
-    const embedded = embedding(batch.ids, embed, { dtype: 'float32' })
-    const start = { x: layerNorm(embedded, embedNorm, eps), delta: null }
-    const { x, delta } = runLayers(this, start, (i, before) => this.#layer(layers[i]!, i, before, batch))
-    return addLayerNorm(delta!, x, norm, eps).y
+    return runLayers(
+      this,
+      () => ({ x: layerNorm(embedding(batch.ids, embed, { dtype: 'float32' }), embedNorm, eps), delta: null }),
+      (i, before) => this.#layer(layers[i]!, i, before, batch),
+      ({ x, delta }) => addLayerNorm(delta!, x, norm, eps).y,
+    )
   }
 
   #layer(layer: Layer<Tensor>, i: number, { x, delta }: Residual, batch: Packed): { x: Tensor; delta: Tensor } {

@@ -9,24 +9,32 @@ export interface Residual {
 }
 
 /**
- * Runs the layers of a model one after the other. While a tape records, each is kept, or computed again in the backward pass (`model.recompute`);
- * otherwise what a layer made is freed when the next has read it.
+ * Runs the body of a model: what it starts with, its layers one after the other, and the norm at the end. While a tape records, each layer is
+ * kept, or computed again in the backward pass (`model.recompute`); otherwise what one made is freed when the next has read it, and of a pass
+ * that is over nothing is left but the hidden states.
  */
 export function runLayers(
   model: Model,
-  start: Residual,
+  start: () => Residual,
   layer: (i: number, before: Residual) => { x: Tensor; delta: Tensor },
-): Residual {
-  const record = model.device.tape !== null && !model.frozen
-  let state = start
+  end: (last: Residual) => Tensor,
+): Tensor {
+  const { device } = model
+  const record = device.tape !== null && !model.frozen
+  const after = <T>(before: Residual | null, run: () => T): T => {
+    if (record) return run()
+    const made = device.tidy(run)
+    before?.x.dispose()
+    before?.delta?.dispose()
+    return made
+  }
+  let state = after(null, start)
   for (let i = 0; i < model.config.layers; i++) {
     const before = state
     const run = () => layer(i, before)
-    if (record) state = model.recompute ? recompute(before.delta ? [before.x, before.delta] : [before.x], run) : run()
-    else {
-      state = model.device.tidy(run)
-      for (const t of [before.x, before.delta]) t?.dispose()
-    }
+    const again = record && model.recompute
+    state = again ? recompute(before.delta ? [before.x, before.delta] : [before.x], run) : after(before, run)
   }
-  return state
+  const last = state
+  return after(last, () => end(last))
 }

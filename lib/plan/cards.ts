@@ -6,7 +6,7 @@ export interface Card {
   multiprocessors: number
   /** Highest clock of a multiprocessor, in Hz. */
   clock: number
-  /** Bytes of its memory; a driver and its context keep about half a gigabyte of them. */
+  /** Bytes of its memory. */
   memory: number
   /** Bytes a second from and to its memory. */
   bandwidth: number

@@ -1,5 +1,6 @@
 import type { ModelConfig } from '../models/config.js'
 import type { FloatDType } from '../tensor/tensor.js'
+import type { Shape } from './forward.js'
 import type { Machine } from './machine.js'
 import { smallerModels } from './published.js'
 import { type PlannedStep, planStep } from './step.js'
@@ -14,12 +15,14 @@ export interface PlanRequest {
   recompute: boolean
   /** Whether a classifier trains its head alone; default false. */
   frozen?: boolean
-  /** Tokens of a sequence. */
+  /** Tokens of a sequence; of two towers: of both texts of a pair. */
   length: number
-  /** Sequences of an optimiser step. */
+  /** Sequences of an optimiser step; of two towers: pairs. */
   batch: number
   /** Sequences that are computed at once; gradients are accumulated over a step. */
   microBatch: number
+  /** The largest micro-batch of validation; absent or null: none, or none that is larger. */
+  validation?: Shape | null
 }
 
 /** What a plan's memory depends on of a machine. */
@@ -58,18 +61,31 @@ export async function changesOf(request: PlanRequest, place: Place): Promise<Cha
 
 /** Changes that cost time alone: smaller micro-batches, which cost least while they fill the device; recomputation; both, where neither is enough. */
 function onlyTime(request: PlanRequest, fits: (r: PlanRequest) => boolean): Change[] {
+  const { microBatch: size, validation } = request
+  const divisible = size > 1 || (validation?.sequences ?? 1) > 1
   const smaller = (r: PlanRequest): Change => {
-    const microBatch = largest(r.microBatch - 1, (n) => fits({ ...r, microBatch: n }))
-    return { words: `micro-batches of ${microBatch}`, request: { ...r, microBatch } }
+    const most = validation ? size : size - 1 // validation alone may be what is too large
+    const changed = resized(r, { microBatch: largest(most, (microBatch) => fits(resized(r, { microBatch }))) })
+    return { words: `micro-batches of ${changed.microBatch.toLocaleString('en')}`, request: changed }
   }
   const changes: Change[] = []
-  if (request.microBatch > 1) changes.push(smaller(request))
-  if (request.recompute) return changes
+  if (divisible) changes.push(smaller(request))
+  if (request.recompute || request.frozen) return changes // of a frozen encoder nothing is recorded
   const recomputed = { ...request, recompute: true }
   changes.push({ words: 'recompute', request: recomputed })
-  if (request.microBatch === 1 || changes.some((c) => fits(c.request))) return changes
+  if (!divisible || changes.some((c) => fits(c.request))) return changes
   const both = smaller(recomputed)
   return [...changes, { words: `recompute, ${both.words}`, request: both.request }]
+}
+
+/** With other micro-batches. Those of validation hold no more tokens, but always one sequence. */
+function resized(request: PlanRequest, change: Partial<Pick<PlanRequest, 'microBatch' | 'length'>>): PlanRequest {
+  const changed = { ...request, ...change }
+  const { validation: before, microBatch, length: most } = changed
+  if (!before) return changed
+  const length = Math.min(before.length, most)
+  const sequences = Math.max(1, Math.min(before.sequences, Math.floor((microBatch * most) / length)))
+  return { ...changed, validation: { sequences, length } }
 }
 
 /** The largest number from 1 to `most` that fits, else 1. */
@@ -87,9 +103,11 @@ function largest(most: number, fits: (n: number) => boolean): number {
 async function differentTraining(request: PlanRequest, fits: (r: PlanRequest) => boolean): Promise<Change[]> {
   const { student, teacher } = request
   const changes: Change[] = []
-  let shorter = { ...request, length: Math.ceil(request.length / 2) }
-  while (shorter.length > 256 && !fits(shorter)) shorter = { ...shorter, length: Math.ceil(shorter.length / 2) }
-  changes.push({ words: `sequences of ${shorter.length} tokens`, request: shorter })
+  const halved = (r: PlanRequest) => resized(r, { length: Math.ceil(r.length / 2) })
+  let shorter = halved(request)
+  while (shorter.length > 256 && !fits(shorter)) shorter = halved(shorter)
+  const what = student.twoTower ? 'pairs' : 'sequences'
+  changes.push({ words: `${what} of ${shorter.length.toLocaleString('en')} tokens`, request: shorter })
   if (teacher) {
     changes.push({ words: 'train on texts the teacher wrote, without it', request: { ...request, teacher: null } })
     const models = (await smallerModels(teacher)).map(({ name, config }) => ({
@@ -99,10 +117,11 @@ async function differentTraining(request: PlanRequest, fits: (r: PlanRequest) =>
     const fitting = models.find((c) => fits(c.request)) ?? models.at(-1)
     if (fitting) changes.push(fitting)
   }
-  const { numLabels } = student
+  const { numLabels, twoTower } = student
+  const head = { ...(numLabels !== undefined && { numLabels }), ...(twoTower && { twoTower }) }
   const models = (await smallerModels(student)).map(({ name, config }) => ({
     words: `student ${name}`,
-    request: { ...request, student: { ...config, ...(numLabels !== undefined && { numLabels }) } },
+    request: { ...request, student: { ...config, ...head } },
   }))
   const fitting = models.find((c) => fits(c.request)) ?? models.at(-1)
   if (fitting) changes.push(fitting)

@@ -1,46 +1,71 @@
 import type { ModelConfig } from '../models/config.js'
 import type { DecoderConfig } from '../models/decoderConfig.js'
 import type { ModernBertConfig } from '../models/modernbertConfig.js'
-import type { Sized } from './ledger.js'
+import type { Ledger, Sized } from './ledger.js'
 import type { Ops } from './ops.js'
 
 // The forward passes of lib/models/decoder.ts and modernbert.ts, op by op, with sizes in place of tensors.
 
-/** The sequences of a micro-batch. */
+/** The sequences of a micro-batch; for two towers the pairs. */
 export interface Shape {
   sequences: number
-  /** Tokens of each. */
+  /** Tokens of each; of both texts of a pair. */
   length: number
 }
 
+/** The texts that the body reads. */
+export const textsOf = ({ twoTower }: ModelConfig, { sequences, length }: Shape): Shape =>
+  twoTower ? { sequences: 2 * sequences, length: length / 2 } : { sequences, length }
+
 /** The residual stream, and what is yet to be added to it (lib/models/residual.ts). */
-interface Residual {
+type Residual = {
   x: Sized
   delta: Sized | null
 }
 
 type Layer = (i: number, before: Residual) => { x: Sized; delta: Sized }
 
+/** What a model's body is made of, as `runLayers` of lib/models/residual.ts takes it. */
+interface Body {
+  start(): Residual
+  layer: Layer
+  end(last: Residual): Sized
+}
+
 /** A forward pass while the ledger records, if it does: the hidden states after the final norm. */
-export function forward(ops: Ops, config: ModelConfig, shape: Shape, recompute: boolean): Sized {
+export function forward(ops: Ops, config: ModelConfig, of: Shape, recompute: boolean): Sized {
+  const shape = textsOf(config, of)
   return config.modelType === 'modernbert'
     ? modernBert(ops, config as ModernBertConfig, shape, recompute)
     : decoder(ops, config as DecoderConfig, shape, recompute)
 }
 
 /** The class logits from the hidden states. */
-export function classify(ops: Ops, config: ModelConfig, hidden: Sized, { sequences }: Shape): Sized {
-  const { numLabels = 2, hiddenSize } = config
-  const pooled = ops.pool(hidden, sequences)
+export function classify(ops: Ops, config: ModelConfig, hidden: Sized, shape: Shape): Sized {
+  const { numLabels = 2, hiddenSize, twoTower } = config
+  const pooled = ops.pool(hidden, textsOf(config, shape).sequences)
   const width = 4
+  if (twoTower) {
+    const [u, v] = towers(ops, pooled, shape.sequences)
+    if (twoTower.interaction === 'dot') return ops.linear(ops.multiply(u, v), numLabels, { width })
+    return ops.linear(ops.linear(ops.concat(u, v), twoTower.hiddenSize, { activation: true }), numLabels, { width })
+  }
   if (config.modelType === 'modernbert') {
     const dense = ops.linear(pooled, hiddenSize, { activation: true })
     return ops.linear(ops.norm(null, dense, 3).y, numLabels, { width })
   }
   const { classifierHiddenSize: dense } = config as DecoderConfig
-  return ops.linear(dense === undefined ? pooled : ops.linear(pooled, dense, { activation: true }), numLabels, {
-    width,
-  })
+  const features = dense === undefined ? pooled : ops.linear(pooled, dense, { activation: true })
+  return ops.linear(features, numLabels, { width })
+}
+
+/** The vectors of the first texts and of the second, each picked by index (lib/models/twoTower.ts). */
+function towers(ops: Ops, pooled: Sized, pairs: number): [Sized, Sized] {
+  const every = () => {
+    ops.ledger.take(pairs, 1, 4)
+    return ops.pool(pooled, pairs)
+  }
+  return [every(), every()]
 }
 
 /** Pairs of a query and a key that it sees, over all sequences, of one head of layer `i`. */
@@ -74,35 +99,40 @@ function decoder(ops: Ops, config: DecoderConfig, shape: Shape, recompute: boole
       : ops.gatedUnit(f, ops.linear(between.y, f), ops.linear(between.y, f))
     return { x: between.sum, delta: ops.linear(gated, h) }
   }
-  const { x, delta } = runLayers(ops, config.layers, ops.embedding(tokens, h), layer, recompute)
-  return ops.norm(delta, x, 1).y
+  const start = () => ({ x: ops.embedding(tokens, h), delta: null })
+  const end = ({ x, delta }: Residual) => ops.norm(delta, x, 1).y
+  return runLayers(ledger, config.layers, { start, layer, end }, recompute)
 }
 
 function modernBert(ops: Ops, config: ModernBertConfig, shape: Shape, recompute: boolean): Sized {
   const { hiddenSize: h, intermediateSize: f, heads } = config
-  const embedded = ops.embedding(shape.sequences * shape.length, h)
-  const start = ops.norm(null, embedded, 3, { width: 4 }).y
+  const embedded = () => ops.embedding(shape.sequences * shape.length, h)
+  const start = () => ({ x: ops.norm(null, embedded(), 3, { width: 4 }).y, delta: null })
   const layer: Layer = (i, { x, delta }) => {
     const before = delta ? ops.norm(delta, x, 3) : { y: ops.width === 4 ? x : ops.cast(x), sum: x }
     const out = ops.attentionQkvPacked(ops.linear(before.y, 3 * h), heads, pairs(config, i, shape))
     const between = ops.norm(ops.linear(out, h), before.sum, 3)
     return { x: between.sum, delta: ops.linear(ops.gatedUnit(f, ops.linear(between.y, 2 * f)), h) }
   }
-  const { x, delta } = runLayers(ops, config.layers, start, layer, recompute)
-  return ops.norm(delta, x, 3).y
+  const end = ({ x, delta }: Residual) => ops.norm(delta, x, 3).y
+  return runLayers(ops.ledger, config.layers, { start, layer, end }, recompute)
 }
 
-/** As lib/models/residual.ts: recorded, recorded to be computed again, or freed when the next layer has read it. */
-function runLayers({ ledger }: Ops, layers: number, start: Sized, layer: Layer, recompute: boolean): Residual {
-  let state: Residual = { x: start, delta: null }
+/** Recorded, recorded to be computed again, or freed when the next layer has read it. */
+function runLayers(ledger: Ledger, layers: number, { start, layer, end }: Body, recompute: boolean): Sized {
+  const after = <T extends Record<string, Sized | null>>(before: Residual | null, run: () => T): T => {
+    if (ledger.recording) return run()
+    const made = ledger.tidy(run)
+    if (before) ledger.give(before.x, before.delta)
+    return made
+  }
+  let state = after(null, start)
   for (let i = 0; i < layers; i++) {
     const before = state
     const run = () => layer(i, before)
-    if (!ledger.recording) {
-      state = ledger.tidy(run)
-      ledger.give(before.x, before.delta)
-    } else if (recompute) state = ledger.recompute(before.delta ? [before.x, before.delta] : [before.x], run)
-    else state = run()
+    const again = ledger.recording && recompute
+    state = again ? ledger.recompute(before.delta ? [before.x, before.delta] : [before.x], run) : after(before, run)
   }
-  return state
+  const last = state
+  return after(last, () => ({ y: end(last) })).y
 }

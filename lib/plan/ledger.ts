@@ -46,6 +46,8 @@ export class Ledger {
   peak = 0
   /** Bytes by part when the peak was. */
   atPeak: ReadonlyMap<Part, number> = new Map()
+  /** The most bytes that a kernel has worked in beside its operands. */
+  scratch = 0
   /** Of every kernel, in order. */
   readonly work: Work[] = []
   /** The part that takes and spends from now on. */
@@ -92,6 +94,11 @@ export class Ledger {
     this.work.push({ part: this.part, flops, dtype, bytes })
   }
 
+  /** Notes what kernels work in beside their operands; nothing where that is not known. */
+  workIn(...bytes: readonly (number | undefined)[]): void {
+    for (const n of bytes) this.scratch = Math.max(this.scratch, n ?? 0)
+  }
+
   /** Puts an op on the tape, where one is open. */
   record(node: Node): void {
     this.#nodes?.push(node)
@@ -107,10 +114,10 @@ export class Ledger {
   }
 
   /** Runs `fn` and gives back all that it made but what it returns. */
-  tidy<T extends Record<string, Sized>>(fn: () => T): T {
+  tidy<T extends Record<string, Sized | null>>(fn: () => T): T {
     const before = new Set(this.#blocks.keys())
     const result = fn()
-    const kept = new Set<Sized>(Object.values(result))
+    const kept = new Set(Object.values(result))
     for (const t of [...this.#blocks.keys()]) if (!before.has(t) && !kept.has(t)) this.give(t)
     return result
   }

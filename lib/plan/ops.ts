@@ -1,5 +1,6 @@
 import type { FloatDType } from '../tensor/tensor.js'
 import { bytesOf, type Ledger, type Sized } from './ledger.js'
+import type { CudaScratch, Product } from './scratchCuda.js'
 
 // What each op of lib/ops allocates, keeps for its backward rule and computes. t: tokens (rows), b: bytes of an element of the activations.
 //
@@ -14,6 +15,8 @@ import { bytesOf, type Ledger, type Sized } from './ledger.js'
 //   attention     t q b                    t heads 4      t (q + 2 k) b                      2 headDim heads pairs; backward 5 headDim heads pairs
 //   gatedUnit     t f b                                   2 t f b                            -
 //   pool          sequences h b                           t h b                              -
+//   concat        t (n + m) b                             t (n + m) b                        -
+//   multiply      t n b                                   2 t n b                            -
 //
 // Gradients of weights are added in place into memory that the optimiser holds, so they are no part of this. Bytes that a kernel moves: each
 // operand once, a gradient that is added to twice.
@@ -38,6 +41,8 @@ export class Ops {
   constructor(
     readonly ledger: Ledger,
     readonly storage: Storage,
+    /** Of a GPU: what its kernels work in. */
+    readonly scratch: CudaScratch | null = null,
   ) {
     this.width = WIDTH[storage.activations]
     this.#weightWidth = WIDTH[storage.weights]
@@ -50,6 +55,7 @@ export class Ops {
     ledger.spend(tokens * hidden * this.#weightWidth + bytesOf(y))
     const backward = () => {
       ledger.spend(3 * bytesOf(y))
+      ledger.workIn(this.scratch?.sortedIds(tokens))
       return []
     }
     ledger.record({ inputs: [], outputs: [y], saved: [], backward })
@@ -71,6 +77,8 @@ export class Ops {
         const dh = ledger.like(stream)
         const dx = x && stream.width !== width ? ledger.take(x.rows, x.cols, width) : null
         ledger.spend(sum(dy, dsum, stream, dh, dx))
+        const per = (stream.rows * stream.cols) / rows
+        ledger.workIn(this.scratch?.normBackward(rows, per, kept === 1 ? 1024 : 512))
         return [dx ?? dh, dh]
       },
     })
@@ -86,6 +94,10 @@ export class Ops {
     const dtype = this.storage.activations
     const weight = n * k * this.#weightWidth
     ledger.spend(sum(x, y, ...saved) + weight, 2 * rows * n * k, dtype)
+    const { activations, weights } = this.storage
+    const outer: FloatDType = y.width === 4 ? 'float32' : activations
+    const product = (p: Product) => this.scratch?.matmul(p)
+    ledger.workIn(product({ m: rows, n, k, dtypes: [activations, weights], strides: [k, k], transposeB: true }))
     ledger.record({
       inputs: [x],
       outputs: [y],
@@ -96,6 +108,10 @@ export class Ops {
         const dx = ledger.like(x)
         ledger.spend(sum(dz, dx) + weight, 2 * rows * n * k, dtype)
         ledger.spend(sum(dz, x) + 2 * n * k * 4, 2 * rows * n * k, dtype)
+        ledger.workIn(
+          product({ m: rows, n: k, k: n, dtypes: [outer, weights], strides: [n, k] }),
+          product({ m: n, n: k, k: rows, dtypes: [outer, activations], strides: [n, k], transposeA: true }),
+        )
         if (activation) ledger.give(dz)
         return [dx]
       },
@@ -123,6 +139,28 @@ export class Ops {
       return [dx]
     }
     ledger.record({ inputs: [x], outputs: [y], saved: [], backward })
+    return y
+  }
+
+  /** Two tensors side by side. */
+  concat(a: Sized, b: Sized): Sized {
+    return this.#joined(a, b, a.cols + b.cols)
+  }
+
+  /** Element by element. */
+  multiply(a: Sized, b: Sized): Sized {
+    return this.#joined(a, b, a.cols)
+  }
+
+  #joined(a: Sized, b: Sized, cols: number): Sized {
+    const { ledger } = this
+    const y = ledger.take(a.rows, cols, a.width)
+    ledger.spend(sum(a, b, y))
+    const backward = () => {
+      ledger.spend(2 * sum(a, b) + bytesOf(y))
+      return [ledger.like(a), ledger.like(b)]
+    }
+    ledger.record({ inputs: [a, b], outputs: [y], saved: [], backward })
     return y
   }
 
@@ -178,6 +216,7 @@ export class Ops {
       backward: ([dout]) => {
         const dqkv = ledger.like(qkv)
         ledger.spend(2 * bytesOf(qkv) + 2 * bytesOf(rotated) + sum(out, dout), 5 * product, dtype)
+        ledger.workIn(this.scratch?.attentionBackward(heads, qkv.rows))
         return [dqkv]
       },
     })
@@ -200,6 +239,7 @@ export class Ops {
       backward: ([dout]) => {
         const grads = [q, k, v].map(ledger.like)
         ledger.spend(2 * sum(q, k, v) + sum(out, dout), 5 * product, dtype)
+        ledger.workIn(this.scratch?.attentionBackward(heads, q.rows))
         return grads
       },
     })

@@ -1,6 +1,8 @@
 import { MemoryError } from '../errors.js'
+import { microBatches, type Sample } from '../train/batches.js'
 import { bytesText } from './bytesText.js'
 import { changesOf, fitsIn, type Place, type PlanRequest, stepOf } from './changes.js'
+import type { Shape } from './forward.js'
 
 /** The sequences of the largest micro-batch that a run can come to, as a request has them. */
 export interface Batches {
@@ -25,6 +27,16 @@ export function largestMicroBatch({ lengths, batchSize, microBatchTokens }: Batc
   return { microBatch, length: Math.ceil(tokens / microBatch) }
 }
 
+/** The largest micro-batch of validation, whose order is that of the samples; null without samples. */
+export function validationMicroBatch(samples: readonly Sample[], microBatchTokens: number): Shape | null {
+  const shapes = microBatches(samples, microBatchTokens).map((micro) => {
+    const tokens = micro.reduce((n, s) => n + s.ids.length, 0)
+    return { sequences: micro.length, length: Math.ceil(tokens / micro.length) }
+  })
+  const tokens = ({ sequences, length }: Shape) => sequences * length
+  return shapes.reduce<Shape | null>((a, b) => (a && tokens(a) >= tokens(b) ? a : b), null)
+}
+
 /**
  * Whether a training's memory is there, before any of it is allocated.
  * @param anyway go on, whatever the plan says
@@ -35,7 +47,8 @@ export async function preflight(request: PlanRequest, place: Place, anyway = fal
   const { memory } = stepOf(request, place)
   const parts = memory.parts.filter((p) => !p.mapped).sort((a, b) => b.bytes - a.bytes)
   const listed = (of: typeof parts) => of.map(({ name, bytes }) => `${name} ${bytesText(bytes)}`).join(', ')
-  const needs = `needs ${bytesText(memory.needed)} of the ${bytesText(place.memory)} of ${place.name}`
+  const when = memory.peak === 'validation' ? ' while it validates' : ''
+  const needs = `needs ${bytesText(memory.needed)} of the ${bytesText(place.memory)} of ${place.name}${when}`
   if (memory.needed <= place.memory) return `${needs}: ${listed(parts.slice(0, 3))}, ...`
   const all = `${needs}: ${listed(parts)}`
   if (anyway) return `${all}; it does not fit, and goes on as it was told to`
@@ -55,7 +68,8 @@ function settingsOf(before: PlanRequest, after: PlanRequest): string {
   const flags = []
   if (after.recompute && !before.recompute) flags.push('--recompute')
   if (after.length !== before.length) flags.push(`--max-length ${after.length}`)
-  if (after.microBatch !== before.microBatch || after.length !== before.length)
+  const resized = after.microBatch !== before.microBatch || after.length !== before.length
+  if (resized || after.validation !== before.validation)
     flags.push(`--micro-batch-tokens ${after.microBatch * after.length}`)
   return flags.join(' ')
 }

@@ -13,7 +13,7 @@ import { evalCommand, evaluate } from '../../lib/cli/eval.js'
 import { fitCommand, rateAndExplain } from '../../lib/cli/fit.js'
 import { generate, generateCommand } from '../../lib/cli/generate.js'
 import { planCommand } from '../../lib/cli/plan.js'
-import { pretrainCommand } from '../../lib/cli/pretrain.js'
+import { pretrain, pretrainCommand } from '../../lib/cli/pretrain.js'
 import { pullCommand } from '../../lib/cli/pull.js'
 import { serveCommand } from '../../lib/cli/serve.js'
 import { type TrainSettings, train, trainCommand } from '../../lib/cli/train.js'
@@ -167,13 +167,15 @@ describe('data and models that do not fit', () => {
     expect(error.message).toMatch(/broken\/train.jsonl:2: no JSON/)
   })
 
-  it.each(['train', 'distill', 'classify-train'] as const)(
+  it.each(['train', 'distill', 'classify-train', 'pretrain'] as const)(
     '%s refuses what memory does not suffice for, before anything is loaded, unless told to go on',
     async (command) => {
       const start = {
         train,
         distill: (s: TrainSettings, c: TrainingContext) => distill({ ...s, teacher: at('base') }, c),
         'classify-train': classifyTrain,
+        pretrain: ({ out, anyway }: TrainSettings, c: TrainingContext) =>
+          pretrain({ out, anyway, pairs: 20, tokenizer: at('base') }, c),
       }[command]
       const small = Device.open('cpu', { memoryBudget: 2 ** 20 })
       const lines: string[] = []

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { plan } from '../../lib/cli/plan.js'
+import { type PlanSettings, plan } from '../../lib/cli/plan.js'
 import { forwardFlops } from '../../lib/distill/objectives.js'
 import { ArgumentError } from '../../lib/errors.js'
 import type { Model } from '../../lib/models/model.js'
@@ -9,7 +9,7 @@ import { bytesText } from '../../lib/plan/bytesText.js'
 import { CARDS } from '../../lib/plan/cards.js'
 import type { PlanRequest } from '../../lib/plan/changes.js'
 import { machineOf } from '../../lib/plan/machine.js'
-import { planTraining } from '../../lib/plan/plan.js'
+import { type Plan, planTraining } from '../../lib/plan/plan.js'
 import { publishedModels, resolveConfig, smallerModels } from '../../lib/plan/published.js'
 import { planStep } from '../../lib/plan/step.js'
 import { timeBound } from '../../lib/plan/time.js'
@@ -85,6 +85,15 @@ describe('what does not fit', () => {
     ).toBe(false)
   })
 
+  test('gets no recomputation where the encoder is frozen: nothing of it is recorded', async () => {
+    const student = { ...(await resolveConfig('ModernBERT-large')), numLabels: 3 }
+    const frozen = await request({ student, teacher: null, frozen: true, batch: 4096, microBatch: 4096 })
+    const { remedies, memory, other } = await planTraining(frozen, rtx4090!)
+    expect(other).toEqual(memory)
+    expect(remedies[0]!.fits).toBe(true)
+    for (const { change } of remedies) expect(change).not.toContain('recompute')
+  })
+
   test('is told apart from what can be made to fit by nothing', async () => {
     const { remedies } = await planTraining(await request({ student: await resolveConfig('Qwen2.5-7B') }), rtx4090!)
     expect(remedies.slice(0, 3).map((r) => r.fits)).toEqual([false, false, false])
@@ -152,28 +161,56 @@ describe('lantern plan', () => {
     expect(figures.memory).toEqual(JSON.parse(JSON.stringify(planned.memory)))
     expect(figures.fits).toBe(false)
     const text = lines.join('\n')
+    expect(text).toContain('Qwen2.5-1.5B (1.54 B parameters) learns from Qwen2.5-7B (7.62 B parameters), on H100')
+    expect(text).toContain('8 sequences of 8,192 tokens a step, 8 at once; bfloat16')
     for (const { name, bytes } of planned.memory.parts) {
       const line = text.split('\n').find((l) => l.startsWith(name))
       expect(line, name).toContain(bytesText(bytes))
     }
     for (const { change } of planned.remedies) expect(text).toContain(change)
-    expect(text).toContain(`${(((1000 / 8) * planned.time.seconds) / 3600).toFixed(2)} hours`)
+    const minutes = ((1000 / 8) * planned.time.seconds) / 60
+    expect(text).toContain(`1,000 samples take ${minutes.toFixed(1)} minutes at least`)
   })
 
   test('plans an encoder as a classifier, and a folder on this machine', async () => {
     const lines: string[] = []
     await plan({ student: 'ModernBERT-base', gpu: 'rtx4090', seq: 512 }, (line) => lines.push(line))
     expect(lines.join('\n')).toContain('a classifier of 3 classes')
-    expect(lines.join('\n')).toMatch(/to rate 16 sequences at once, without training: \d/)
+    expect(lines.join('\n')).toMatch(/^To rate 16 sequences at once, without training: \d/m)
     const here = await plan({ student: 'assets/student', teacher: 'assets/teacher' }, () => {})
     expect(here.fits).toBe(true)
     expect(here.memory.parts.find((p) => p.mapped)?.name).toBe("teacher's weights")
   })
 
-  test.each([
+  test('plans a classifier whose encoder is frozen, in one column', async () => {
+    const lines: string[] = []
+    const settings = { student: 'ModernBERT-base', gpu: 'rtx4090', seq: 512 } as const
+    const { memory } = await plan({ ...settings, frozen: true }, (line) => lines.push(line))
+    const text = lines.join('\n')
+    expect(text).toContain('its head alone, over a frozen encoder')
+    expect(text).toMatch(/^memory +encoder frozen$/m)
+    expect(text).toMatch(/^the frozen encoder's weights +\d/m)
+    const trained = await plan(settings, () => {})
+    expect(memory.needed).toBeLessThan(trained.memory.needed / 2)
+  })
+
+  test('plans two towers, whose texts are read apart', async () => {
+    const lines: string[] = []
+    const settings = { student: 'gte-Qwen2-1.5B-instruct', gpu: 'h100', seq: 4096 } as const
+    const towers = await plan({ ...settings, structure: 'twoTower' }, (line) => lines.push(line))
+    const together = await plan({ ...settings, structure: 'seqCls' }, () => {})
+    expect(lines.join('\n')).toContain('16 pairs of 4,096 tokens')
+    expect(towers.memory.needed).toBeGreaterThan(together.memory.needed) // a dense layer
+    const flops = ({ time }: Plan) => time.parts.reduce((n, p) => n + p.flops, 0)
+    expect(flops(towers)).toBeLessThan(flops(together)) // half the pairs of a query and a key
+  })
+
+  test.each<[PlanSettings, string]>([
+    [{ student: 'Qwen2.5-0.5B', frozen: true }, 'frozen is of a classifier, and Qwen2.5-0.5B is none; give --labels'],
+    [{ student: 'ModernBERT-base', interaction: 'dot' }, 'dot is of two towers; set structure to twoTower'],
     [{ student: 'Qwen9' }, 'Qwen9 is neither a folder with a config.json, nor a pulled model, nor a published one'],
     [{ student: 'ModernBERT-base', teacher: 'Qwen2.5-7B' }, 'leave the teacher out'],
-    [{ student: 'Phi-3-mini-4k-instruct', seq: 5000 }, 'takes 4096 tokens at most, not 5000'],
+    [{ student: 'Phi-3-mini-4k-instruct', seq: 5000 }, 'takes 4,096 tokens at most, not 5,000'],
   ])('refuses %o', async (settings, message) => {
     const failed = plan({ gpu: 'h100', ...settings }, () => {})
     await expect(failed).rejects.toThrow(ArgumentError)

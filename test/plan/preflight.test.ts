@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { MemoryError } from '../../lib/errors.js'
 import { fitsIn, type Place, type PlanRequest, stepOf } from '../../lib/plan/changes.js'
-import { largestMicroBatch, preflight } from '../../lib/plan/preflight.js'
+import { largestMicroBatch, preflight, validationMicroBatch } from '../../lib/plan/preflight.js'
 import { resolveConfig } from '../../lib/plan/published.js'
 import { microBatches, type Sample } from '../../lib/train/batches.js'
 import { uniform } from '../support.js'
@@ -48,6 +48,17 @@ test('the largest micro-batch is no smaller than any that an order of the sample
   }
 })
 
+test('the largest micro-batch of validation is that of its own order', () => {
+  const samples = [100, 900, 300, 300, 300, 2000, 10].map((n): Sample => {
+    const ids = new Int32Array(n)
+    return { ids, labels: ids }
+  })
+  expect(validationMicroBatch(samples, 1000)).toEqual({ sequences: 1, length: 2000 })
+  expect(validationMicroBatch(samples.slice(2, 5), 1000)).toEqual({ sequences: 3, length: 300 })
+  expect(validationMicroBatch(samples.slice(1, 4), 650)).toEqual({ sequences: 1, length: 900 })
+  expect(validationMicroBatch([], 1000)).toBeNull()
+})
+
 describe('preflight', () => {
   test('tells in a line what a training needs', async () => {
     expect(await preflight(request, place(needed))).toMatch(
@@ -71,6 +82,18 @@ describe('preflight', () => {
     const one = { ...request, microBatch: 1, batch: 1, length: 8192 }
     const without = stepOf(one, place(0)).memory.needed
     await expect(preflight(one, place(without - 1))).rejects.toThrow('--recompute would make it')
+  })
+
+  test('plans validation, where the peak may lie, and names smaller micro-batches for it', async () => {
+    const small = { ...request, batch: 2, microBatch: 2 }
+    const withIt = { ...small, validation: { sequences: 256, length: 1024 } }
+    const memory = stepOf(withIt, place(0)).memory.needed
+    expect(memory).toBeGreaterThan(stepOf(small, place(0)).memory.needed)
+    expect(await preflight(withIt, place(memory))).toContain(' of a device while it validates: ')
+    await expect(preflight(withIt, place(memory - 1))).rejects.toThrow(
+      /It does not fit: --micro-batch-tokens 2048 would/,
+    )
+    expect(stepOf({ ...small, validation: { sequences: 2, length: 1024 } }, place(0)).memory.peak).toBe('training')
   })
 
   test('says so where no change of the batch helps, and goes on if told to', async () => {
