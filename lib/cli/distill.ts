@@ -92,7 +92,7 @@ export async function distill(input: DistillSettings, context: TrainingContext):
       using signal = new TeacherSignal(settings.teacherSignal)
       await requireSignal(signal, settings, config, tokenizer)
       const { error, ...identity } = signal.header
-      context.print(`${signal.path}: ${error ? signalErrorText(identity.topK, error) : 'not complete'}`)
+      context.print(`${signal.path}: ${error ? signalErrorText(identity, error) : 'not complete'}`)
       const open = async (samples: readonly Sample[]) =>
         learner(await openStudent(), (model) => offlineDistillation(model, signal, samples, settings.distill))
       return await runInFolder(device, { ...run, open, identity: [settings.distill, identity] }, context)

@@ -80,7 +80,7 @@ export async function runTable<S extends z.ZodObject>(
     for (const row of grid.rows) {
       if (context.signal?.aborted) return null
       const trained = stages.find(({ name }) => name === row.model) ?? null
-      const model = trained?.model ?? row.model
+      const model = trained?.made ?? row.model
       const digest = await modelDigest(model)
       const fields = await scored(table.scores, { model, digest, data, out }, settings, own)
       const parameters = parameterCount(await readFolderConfig(model))
