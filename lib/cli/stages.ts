@@ -116,7 +116,7 @@ async function runStage(chain: Chain, stage: Stage, place: string, context: Trai
     print(`${place}: skipped, nothing it is made from has changed; ${made} is kept`)
     return { name, kind, made, skipped: true, result: plan.result }
   }
-  print(`${place}: ${plan.action === 'resume' ? 'goes on where it was interrupted' : plan.because}`)
+  print(`${place}: ${plan.action === 'resume' ? 'goes on where it was interrupted' : `runs ${plan.because}`}`)
   if (plan.action === 'run') await beginStage(out, inputs)
   const goOn = 'the same command goes on from there'
   const resume = plan.action === 'resume'

@@ -1,17 +1,9 @@
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { explanationSample } from '../distill/samples.js'
-import { type SignalGap, signalGaps } from '../distill/signalGaps.js'
-import {
-  recordWords,
-  type SignalError,
-  samplesDigest,
-  TeacherSignal,
-  type TeacherSignalHeader,
-} from '../distill/teacherSignal.js'
+import { signalGaps } from '../distill/signalGaps.js'
+import { recordWords, samplesDigest, TeacherSignal } from '../distill/teacherSignal.js'
 import { type WriteTeacherSignal, type WrittenSignal, writeTeacherSignal } from '../distill/writeTeacherSignal.js'
-import { textTable } from '../eval/report.js'
-import { writeFileAtomic } from '../files.js'
 import type { PairSample } from '../fit/dataset.js'
 import type { Decoder } from '../models/decoder.js'
 import { modelDigest } from '../models/digest.js'
@@ -24,6 +16,7 @@ import { interruptible } from './interrupt.js'
 import { type Opened, openModel } from './models.js'
 import { signalLine } from './progress.js'
 import { dtypeOf, file, folder, trainingSettings } from './settings.js'
+import { gapLines, recordSignal, type SignalGaps, signalErrorText } from './signalReport.js'
 import { type Data, longestSample, readSamples } from './training.js'
 import { version } from './version.js'
 
@@ -52,14 +45,6 @@ const schema = z.object({
 /** Settings of `lantern teacher-signal`. */
 export type TeacherSignalSettings = z.input<typeof schema>
 type Settings = z.output<typeof schema>
-
-/** What a signal's error is for a student as it is. */
-export interface SignalGaps {
-  /** That it was measured on, and their labelled tokens. */
-  samples: number
-  tokens: number
-  divergences: SignalGap[]
-}
 
 /** A teacher's signal in a file. */
 export interface TeacherSignalResult extends WrittenSignal {
@@ -101,15 +86,15 @@ export async function makeTeacherSignal(
     const encode = ({ prompt, explanation }: PairSample) => explanationSample(tokenizer, prompt, explanation)
     const reading = { settings: { data: settings.data, training: settings }, config: model.config, encode }
     const data = await readSamples(reading, context.print)
-    const started = performance.now()
+    const run = { command: 'lantern teacher-signal', version, settings, device: device.name }
     const written = await write(settings, models, data, context)
     if (!written) return null
-    const seconds = (performance.now() - started) / 1000
+    if (!written.kept) await recordSignal(settings.out, { ...written, gaps: null }, run)
+    if (!models.student) return { ...written, gaps: null }
     const gaps = await measure(settings, models, data, context)
-    if (context.signal?.aborted && models.student && !gaps) return null
-    const result = { ...written, gaps }
-    if (!written.kept || gaps) await record(settings, result, { device: device.name, seconds })
-    return result
+    if (!gaps) return null
+    await recordSignal(settings.out, { ...written, gaps }, run)
+    return { ...written, gaps }
   })
 }
 
@@ -173,28 +158,29 @@ async function write(
   return written
 }
 
-/** What leaving out the rest costs the student as it is; null without one, or when it was interrupted. */
+/** What leaving out the rest costs the student as it is; null when it was interrupted. */
 async function measure(
   { out, student: name, topK, measured: count, microBatchTokens }: Settings,
   { teacher, student }: Models,
   data: Data,
   { print, signal: abort }: CommandContext,
 ): Promise<SignalGaps | null> {
-  if (!student) return null
   using signal = new TeacherSignal(out)
   const held = data.validation.length > 0 ? data.validation : data.train
   const measured = held.slice(0, count)
   const tokens = measured.reduce((n, s) => n + weightOf(s), 0)
-  const common = { teacher: teacher.model, student: student.model, microBatchTokens, ...(abort && { abort }) }
+  const common = { teacher: teacher.model, student: student!.model, microBatchTokens, ...(abort && { abort }) }
   const gaps = await signalGaps({ signal, samples: samplesOf(data), measured, divergences: COMPARED, ...common })
   if (!gaps) {
     print(`interrupted while the error was measured: ${out} is complete, and the same command measures again`)
     return null
   }
   const of = held === data.train ? 'training samples (there are no others)' : 'held-out samples'
-  print(`for ${name} as it is, on ${measured.length} ${of}, means over ${tokens} labelled tokens:`)
+  print(
+    `for ${name} as it is, on ${measured.length} ${of}, nats a token (totalVariation: a share), over ${tokens} labelled tokens:`,
+  )
   for (const line of gapLines(topK, gaps)) print(line)
-  return { samples: measured.length, tokens, divergences: gaps }
+  return { model: name!, digest: await modelDigest(name!), samples: measured.length, tokens, divergences: gaps }
 }
 
 /** All but generalizedJS, which wants a beta and at a half is jensenShannon. */
@@ -211,42 +197,4 @@ function progressPrinter(topK: number, print: Print): WriteTeacherSignal['onProg
     next = now + 2000
     print(signalLine({ tokens, total, written: tokens - before, seconds: (now - started) / 1000, bytes }))
   }
-}
-
-/** What the k probabilities leave out of the full distributions, for the user. */
-export const signalErrorText = (
-  { tokens, topK }: Pick<TeacherSignalHeader, 'tokens' | 'topK'>,
-  { tailMass, uniformGap }: SignalError,
-): string =>
-  `${tokens} labelled tokens, the top ${topK} of each: ${(100 * tailMass).toFixed(3)} % of the mass is beyond them, and the forward KL from a uniform student ${uniformGap.toFixed(5)} nats short of the full one`
-
-function gapLines(topK: number, gaps: readonly SignalGap[]): string[] {
-  const percent = (share: number) => `${(100 * share).toFixed(2)} %`
-  const rows = gaps.map(({ divergence, full, bucketed, gradientError }) => [
-    divergence,
-    full.toFixed(5),
-    bucketed.toFixed(5),
-    full > 0 ? percent(1 - bucketed / full) : '-',
-    percent(gradientError),
-  ])
-  return textTable({ columns: ['divergence', 'full', `top ${topK}`, 'short by', 'gradient off by'], rows }).split('\n')
-}
-
-/** What the file was made with and how far it is from the full distributions, beside it. */
-async function record(
-  settings: Settings,
-  { header, error, gaps }: TeacherSignalResult,
-  run: { device: string; seconds: number },
-): Promise<void> {
-  const { student } = settings
-  const measured = gaps && { model: student, digest: await modelDigest(student!), ...gaps }
-  const provenance = {
-    command: 'lantern teacher-signal',
-    version,
-    settings,
-    file: { ...header, error },
-    student: measured,
-    ...run,
-  }
-  await writeFileAtomic(`${settings.out}.made-with.json`, `${JSON.stringify(provenance, null, 2)}\n`)
 }

@@ -46,7 +46,7 @@ const FILE = 'stage.json'
 /** What is to be done with a stage. */
 export type StagePlan =
   | { action: 'skip'; result: StageResult }
-  /** `because`: why what is there does not do, for the user. */
+  /** `because`: why what is there does not do, for the user, after "runs". */
   | { action: 'run'; because: string }
   | { action: 'resume' }
 
@@ -56,18 +56,18 @@ export type StagePlan =
  */
 export async function planStage(folder: string, kind: StageKind, inputs: StageInputs): Promise<StagePlan> {
   const record = await readRecord(folder)
-  if (!record) return { action: 'run', because: 'it has not been run' }
+  if (!record) return { action: 'run', because: 'for the first time' }
   const names = new Set([...Object.keys(inputs), ...Object.keys(record.inputs)])
   const changed = [...names].filter((name) => inputs[name] !== record.inputs[name])
   if (changed.length > 0) {
     const changes = changed.map((name) => change(name, record.inputs[name], inputs[name]))
-    return { action: 'run', because: `changed since it was run: ${changes.join(', ')}` }
+    return { action: 'run', because: `since these changed: ${changes.join(', ')}` }
   }
   if (!record.result) return { action: 'resume' }
   const digest = await artefactDigest(artefactOf(folder, kind), kind).catch(() => null)
   return digest === record.result.digest
     ? { action: 'skip', result: record.result }
-    : { action: 'run', because: `its ${kind === 'signal' ? 'signal' : 'model'} is gone or was altered` }
+    : { action: 'run', because: `since its ${kind === 'signal' ? 'signal' : 'model'} is gone or was altered` }
 }
 
 /** A change for the user: both values, unless they are hashes, which tell nothing. */

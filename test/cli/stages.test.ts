@@ -96,10 +96,10 @@ describe('a chain of stages', () => {
     lines.length = 0
     expect(ran(await run())).toEqual(['middle', 'small', 'rater'])
     expect(lines).toContain(
-      '[2/4] middle (distill): changed since it was run: training.learningRate (0.003, now 0.001)',
+      '[2/4] middle (distill): runs since these changed: training.learningRate (0.003, now 0.001)',
     )
-    expect(lines).toContain('[3/4] small (distill): changed since it was run: teacher')
-    expect(lines).toContain('[4/4] rater (classify): changed since it was run: from')
+    expect(lines).toContain('[3/4] small (distill): runs since these changed: teacher')
+    expect(lines).toContain('[4/4] rater (classify): runs since these changed: from')
     expect(ran(await run())).toEqual([])
   })
 
@@ -114,7 +114,7 @@ describe('a chain of stages', () => {
     await writeFile(file, text.slice(text.indexOf('\n') + 1))
     lines.length = 0
     expect(ran(await run())).toEqual(['large', 'middle', 'small', 'rater'])
-    expect(lines).toContain('[1/4] large (sft): changed since it was run: train.jsonl')
+    expect(lines).toContain('[1/4] large (sft): runs since these changed: train.jsonl')
   })
 
   it('leaves a run alone that no stage has made', async () => {

@@ -328,11 +328,25 @@ describe('the error for a student as it is', () => {
     }
     const head0 = lines.findIndex((line) => /^divergence +full +top 16 +short by +gradient off by$/.test(line))
     expect(lines[head0 - 1]).toBe(
-      `for ${at('small')} as it is, on ${measured.length} held-out samples, means over ${want.tokens} labelled tokens:`,
+      `for ${at('small')} as it is, on ${measured.length} held-out samples, nats a token (totalVariation: a share), over ${want.tokens} labelled tokens:`,
     )
     expect(lines[head0 + 2]!.split(/ {2,}/).slice(0, 2)).toEqual(['forwardKL', forward!.full.toFixed(5)])
     const madeWith = JSON.parse(await readFile(`${file}.made-with.json`, 'utf8'))
     expect(madeWith.student).toMatchObject({ model: at('small'), ...gaps })
+    const told = async (model: string) => {
+      lines.length = 0
+      const more = { teacherSignal: file, data: at('data'), training: { ...training, steps: 1 } }
+      await distill({ ...more, model, out: at('told'), distill: { divergence: 'forwardKL' } }, context)
+      await rm(at('told'), { recursive: true })
+      return lines[1]
+    }
+    const short = `${(100 * (1 - forward!.bucketed / forward!.full)).toFixed(2)} % short of the full one`
+    const off = `its gradient ${(100 * forward!.gradientError).toFixed(2)} % off`
+    expect(await told(at('small'))).toBe(`for ${at('small')} as it is, on 2 samples: forwardKL ${short}, ${off}`)
+    await writeTinyModel(device, at('twin'), { tokenizerFrom: at('tokenizer'), seed: 3, hiddenSize: 16 })
+    expect(await told(at('twin'))).toMatch(
+      /^what that costs forwardKL was not measured for .*twin; lantern teacher-signal --student/,
+    )
   })
 
   it('goes to nothing as k grows to the vocabulary', async () => {
