@@ -4,8 +4,8 @@ import { z } from 'zod'
 import { artefactDigest, artefactOf, type StageInputs } from '../distill/stageRecord.js'
 import { type Outside, STAGE_LINKS, type StageKind, type StageProblem, stageProblems } from '../distill/stages.js'
 import { cachedFolder, parseModelName } from '../hub/cache.js'
-import { fileDigest } from '../models/digest.js'
 import { classifierSettings } from './classifyTrain.js'
+import { dataDigests, LEARNT } from './dataFiles.js'
 import { deviceSetting } from './device.js'
 import { distillSettings, folder, runSettings, trainingSettings } from './settings.js'
 import { signalSettings } from './teacherSignal.js'
@@ -132,11 +132,7 @@ export async function inputsOf(chain: Chain, stage: Stage): Promise<StageInputs>
     const kind: StageKind = link === 'teacherSignal' ? 'signal' : 'sft'
     if (named !== undefined) inputs[link] = await artefactDigest(pathOf(chain, named), kind)
   }
-  for (const name of ['train.jsonl', 'validation.jsonl']) {
-    const path = join(dataOf(chain, stage), name)
-    if (existsSync(path)) inputs[name] = await fileDigest(path)
-  }
-  return inputs
+  return { ...inputs, ...(await dataDigests(dataOf(chain, stage), LEARNT)) }
 }
 
 /** Settings by their path, `training.steps`, as JSON. */

@@ -79,15 +79,16 @@ function change(name: string, before: string | undefined, now: string | undefine
 /**
  * Notes that a stage begins. A run of the stage from other inputs is removed from its folder, all but the model or signal,
  * which the next one replaces.
- * @throws LanternError ERR_RUN_EXISTS for a run that is no stage's: it is not ours to remove
+ * @throws LanternError ERR_RUN_EXISTS for a run or a signal that is no stage's: it is not ours to remove
  */
 export async function beginStage(folder: string, inputs: StageInputs): Promise<void> {
   await mkdir(folder, { recursive: true })
   const checkpoints = join(folder, 'checkpoints')
-  if (existsSync(checkpoints) && !existsSync(join(folder, FILE)))
+  const works = [checkpoints, artefactOf(folder, 'signal')]
+  if (works.some((path) => existsSync(path)) && !existsSync(join(folder, FILE)))
     throw new LanternError(
       'ERR_RUN_EXISTS',
-      `${folder} holds a run that no stage has made; move it away, or give the stage another name`,
+      `${folder} holds a run or a signal that no stage has made; move it away, or give the stage another name`,
     )
   await rm(checkpoints, { recursive: true, force: true })
   await rm(join(folder, 'metrics.jsonl'), { force: true })

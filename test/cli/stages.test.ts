@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { makeData } from '../../lib/cli/data.js'
-import { exampleConfig, stages } from '../../lib/cli/stages.js'
+import { exampleConfig, stages, stagesOf } from '../../lib/cli/stages.js'
 import { ConfigError } from '../../lib/errors.js'
 import type { StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
@@ -122,6 +122,13 @@ describe('a chain of stages', () => {
     await expect(run()).rejects.toMatchObject({ code: 'ERR_RUN_EXISTS' })
     expect(existsSync(at('chain', 'large', 'checkpoints'))).toBe(true)
     await expect(run()).rejects.toMatchObject({ code: 'ERR_RUN_EXISTS' })
+    await mkdir(at('strange', 'said'), { recursive: true })
+    await writeFile(at('strange', 'said', 'teacher.signal'), 'of somebody')
+    const stage = { name: 'said', kind: 'signal' as const, teacher: at('small') }
+    await expect(stagesOf({ data: at('data'), out: at('strange'), stages: [stage] }, context)).rejects.toMatchObject({
+      code: 'ERR_RUN_EXISTS',
+    })
+    expect(await readFile(at('strange', 'said', 'teacher.signal'), 'utf8')).toBe('of somebody')
   })
 })
 
