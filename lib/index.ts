@@ -252,15 +252,23 @@ export {
   type LevelSampleOptions,
   levelSample,
 } from './distill/samples.js'
+export { type SignalGap, type SignalGapOptions, signalGaps } from './distill/signalGaps.js'
 export {
+  artefactDigest,
+  artefactOf,
   beginStage,
   finishStage,
   planStage,
   type StageInputs,
-  type StageLinks,
   type StagePlan,
-  type StageProblem,
   type StageResult,
+} from './distill/stageRecord.js'
+export {
+  type Outside,
+  STAGE_LINKS,
+  type StageKind,
+  type StageLinks,
+  type StageProblem,
   stageOrder,
   stageProblems,
 } from './distill/stages.js'
@@ -274,7 +282,7 @@ export {
   type TeacherSignalHeader,
   type TeacherSignalIdentity,
 } from './distill/teacherSignal.js'
-export { type WriteTeacherSignal, writeTeacherSignal } from './distill/writeTeacherSignal.js'
+export { type WriteTeacherSignal, type WrittenSignal, writeTeacherSignal } from './distill/writeTeacherSignal.js'
 
 // Planning: memory and time of a training step, from the configs alone.
 

@@ -43,7 +43,7 @@ export function defineCommand<S extends z.ZodObject>(program: Command, definitio
   command.action(async (...given: unknown[]) => {
     const flags = given.at(-2) as Record<string, unknown> // the last is the command itself, before its options stand the arguments
     if (positional) flags[positional] = given[0]
-    const code = await run(await readSettings(fullName(command), schema, flags))
+    const code = await run(await readSettings(fullName(command), schema, flags, configFile))
     if (code) process.exitCode = code
   })
 }
@@ -69,14 +69,15 @@ export function checkSettings<S extends z.ZodObject>(source: string, schema: S, 
   throw new ConfigError('CONFIG_INVALID', lines.join('\n'), source, problems)
 }
 
-/** Defaults, under the file of `--config`, under the flags. */
+/** Defaults, under the file of `--config` where that is one of these settings, under the flags. */
 async function readSettings<S extends z.ZodObject>(
   source: string,
   schema: S,
   flags: Record<string, unknown>,
+  configFile: boolean,
 ): Promise<z.output<S>> {
   const merged: Record<string, unknown> =
-    typeof flags.config === 'string' ? await loadConfig(flags.config, withoutDefaults(schema)) : {}
+    configFile && typeof flags.config === 'string' ? await loadConfig(flags.config, withoutDefaults(schema)) : {}
   for (const { path, key } of valuesOf(schema)) {
     if (flags[key] === undefined) continue
     let section = merged

@@ -18,7 +18,7 @@ import { withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { type Opened, openModel } from './models.js'
 import { distillSettings, dtypeOf, file, folder, runSettings, trainingSettings } from './settings.js'
-import { signalErrorText } from './teacherSignal.js'
+import { measuredText, signalErrorText } from './signalReport.js'
 import {
   exitCodeOf,
   type Learner,
@@ -92,7 +92,9 @@ export async function distill(input: DistillSettings, context: TrainingContext):
       using signal = new TeacherSignal(settings.teacherSignal)
       await requireSignal(signal, settings, config, tokenizer)
       const { error, ...identity } = signal.header
-      context.print(`${signal.path}: ${error ? signalErrorText(identity.topK, error) : 'not complete'}`)
+      context.print(`${signal.path}: ${error ? signalErrorText(identity, error) : 'not complete'}`)
+      const cost = await measuredText(signal, settings.model, settings.distill.divergence)
+      if (cost) context.print(cost)
       const open = async (samples: readonly Sample[]) =>
         learner(await openStudent(), (model) => offlineDistillation(model, signal, samples, settings.distill))
       return await runInFolder(device, { ...run, open, identity: [settings.distill, identity] }, context)

@@ -39,6 +39,30 @@ export function pullLine({ file, present, total, received, seconds }: PullProgre
   ].join('  ')
 }
 
+/** How far a teacher's signal is. */
+export interface SignalProgress {
+  /** Labelled tokens that are written, and those that there are. */
+  tokens: number
+  total: number
+  /** Tokens that this run has written, in how many seconds. */
+  written: number
+  seconds: number
+  /** Of a token in the file. */
+  bytes: number
+}
+
+/** Progress, mebibytes, speed and time left of a teacher's signal. */
+export function signalLine({ tokens, total, written, seconds, bytes }: SignalProgress): string {
+  const size = mebibytes(total * bytes)
+  const speed = written / Math.max(seconds, 1e-3)
+  return [
+    `${String(tokens).padStart(String(total).length)}/${total} ${bar(tokens / total)}  labelled tokens`,
+    `${mebibytes(tokens * bytes).padStart(size.length)}/${size} MiB`,
+    `${Math.round(speed).toString().padStart(6)} tok/s`,
+    `${clock((total - tokens) / speed)} left`,
+  ].join('  ')
+}
+
 const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1)
 
 function bar(share: number): string {

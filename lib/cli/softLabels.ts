@@ -7,6 +7,7 @@ import { DatasetError } from '../errors.js'
 import { softmax } from '../eval/calibration.js'
 import { type PairSample, readPairs, readProvenance, writeDataset, writeProvenance } from '../fit/dataset.js'
 import { checkSettings, defineCommand } from './command.js'
+import { dataFiles } from './dataFiles.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
 import { interruptible } from './interrupt.js'
 import { levelLogits } from './levelLogits.js'
@@ -45,7 +46,7 @@ export function softLabelsCommand(program: Command): void {
 export async function softLabels(input: SoftLabelsSettings, context: CommandContext): Promise<void> {
   const settings = checkSettings('soft-labels', schema, input)
   const { classifier: path, data, out, microBatchTokens } = settings
-  const files = ['train.jsonl', 'validation.jsonl', 'test.jsonl'].filter((name) => existsSync(join(data, name)))
+  const files = dataFiles(data)
   if (files.length === 0) throw new DatasetError(data, 0, 'holds no train.jsonl; make one with lantern data')
   const provenance = existsSync(join(data, 'made-with.json')) ? await readProvenance(data) : undefined
   await withDevice(settings, context, async (device) => {

@@ -1,77 +1,28 @@
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { loadConfig } from '../config/config.js'
 import {
+  artefactDigest,
+  artefactOf,
   beginStage,
   finishStage,
   planStage,
-  type StageInputs,
   type StageResult,
-  stageOrder,
-  stageProblems,
-} from '../distill/stages.js'
-import { cachedFolder, parseModelName } from '../hub/cache.js'
-import { fileDigest, modelDigest } from '../models/digest.js'
-import { parameterCount, readModelConfig } from '../models/families.js'
-import { classifierSettings, classifyTrain } from './classifyTrain.js'
+} from '../distill/stageRecord.js'
+import { type StageKind, stageOrder } from '../distill/stages.js'
+import { textTable } from '../eval/report.js'
+import { parameterCount } from '../models/families.js'
+import { readFolderConfig } from '../models/folder.js'
+import { type Chain, type ChainSettings, chainSchema, dataOf, folderOf, inputsOf, pathOf, type Stage } from './chain.js'
+import { classifyTrain } from './classifyTrain.js'
 import { checkSettings, defineCommand } from './command.js'
-import { deviceSetting, withDevice } from './device.js'
+import { withDevice } from './device.js'
 import { distill } from './distill.js'
 import { interruptible } from './interrupt.js'
-import { distillSettings, file, folder, runSettings, trainingSettings } from './settings.js'
+import { file } from './settings.js'
+import { makeTeacherSignal } from './teacherSignal.js'
 import { train } from './train.js'
-import { exitCodeOf, type TrainingContext, type TrainingResult } from './training.js'
-import { version } from './version.js'
-
-const common = {
-  name: z.string().regex(/^\w[\w.-]*$/, 'use letters, digits, dots, dashes and underscores: it names a folder'),
-  from: z.string().min(1).describe('model to start from: a folder, or the name of another stage'),
-  data: folder('data of this stage; default: that of the file').optional(),
-  training: trainingSettings.prefault({}),
-}
-
-const stageSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('sft'), ...common }),
-  z.object({
-    kind: z.literal('distill'),
-    ...common,
-    teacher: z.string().min(1),
-    distill: distillSettings.prefault({}),
-  }),
-  z.object({ kind: z.literal('classify'), ...common, ...classifierSettings.shape }),
-])
-
-/** Whether a path is that of a model folder, or the name of a pulled model. */
-function isModel(pathOrName: string): boolean {
-  const pulled = parseModelName(pathOrName)
-  return [pathOrName, ...(pulled ? [cachedFolder(pulled)] : [])].some((path) => existsSync(join(path, 'config.json')))
-}
-
-const chainSchema = z
-  .object({
-    data: folder('data of the stages that name none').optional(),
-    out: folder('gets a run folder for every stage, by its name'),
-    device: deviceSetting,
-    anyway: runSettings.shape.anyway,
-    printEvery: runSettings.shape.printEvery,
-    stages: z.array(stageSchema).min(1),
-  })
-  .superRefine(({ data, stages }, context) => {
-    const problem = (path: readonly (string | number)[], message: string) =>
-      context.addIssue({ code: 'custom', path: ['stages', ...path], message })
-    for (const { path, message } of stageProblems(stages, isModel)) problem(path, message)
-    stages.forEach((stage, i) => {
-      if (!(stage.data ?? data)) problem([i, 'data'], 'is missing; name a folder here, or for all stages at the top')
-    })
-  })
-
-/** A chain of stages as a file, or a program, gives it. */
-export type ChainSettings = z.input<typeof chainSchema>
-type Chain = z.output<typeof chainSchema>
-type Stage = Chain['stages'][number]
+import { exitCodeOf, type TrainingContext } from './training.js'
 
 const schema = z.object({ config: file('YAML or JSON file of the stages') })
 
@@ -81,7 +32,8 @@ out: runs/chain
 stages:
   - { name: teacher, kind: sft, from: models/7b, training: { epochs: 2 } }
   - { name: middle, kind: distill, from: models/1.5b, teacher: teacher, distill: { divergence: jensenShannon } }
-  - { name: small, kind: distill, from: models/0.5b, teacher: middle, training: { epochs: 3, learningRate: 5e-4 } }
+  - { name: said, kind: signal, teacher: middle, topK: 64, student: models/0.5b }
+  - { name: small, kind: distill, from: models/0.5b, teacherSignal: said, training: { epochs: 3, learningRate: 5e-4 } }
   - { name: rater, kind: classify, from: small }
 `
 
@@ -95,8 +47,9 @@ export function stagesCommand(program: Command): void {
 
 ${exampleConfig.replace(/^/gm, '  ').trimEnd()}
 
-A stage is { name, kind: sft | distill | classify, from, teacher, data, training: {...}, distill: {...} }, with the settings of lantern train,
-distill and classify-train. Interrupted, the same command goes on where it was.`,
+A stage trains a model, { name, kind: sft | distill | classify, from, teacher, teacherSignal, data, training: {...}, distill: {...} } with the
+settings of lantern train, distill and classify-train, or writes what a teacher says, { name, kind: signal, teacher, student, data, topK, ... } with
+those of lantern teacher-signal. Each makes OUT/NAME/model or OUT/NAME/teacher.signal. Interrupted, the same command goes on where it was.`,
     run: async (settings) => exitCodeOf(await stages(settings, { print: console.log, signal: interruptible() })),
   })
 }
@@ -104,8 +57,9 @@ distill and classify-train. Interrupted, the same command goes on where it was.`
 /** A stage as the table at the end shows it. */
 export interface StageRow {
   name: string
-  /** Folder of its model. */
-  model: string
+  kind: StageKind
+  /** The model folder, or the file of the signal, that it makes. */
+  made: string
   skipped: boolean
   result: StageResult
 }
@@ -133,101 +87,123 @@ export async function stagesOf(chain: ChainSettings, context: TrainingContext): 
 
 async function runChain(chain: Chain, context: TrainingContext): Promise<StagesResult> {
   const rows: StageRow[] = []
+  const order = stageOrder(chain.stages)
   const end = await withDevice(chain, context, async (device) => {
-    for (const stage of stageOrder(chain.stages)) {
-      const row = context.signal?.aborted ? null : await runStage(chain, stage, { ...context, device })
+    for (const [i, stage] of order.entries()) {
+      const place = `[${i + 1}/${order.length}] ${stage.name} (${stage.kind})`
+      const row = context.signal?.aborted ? null : await runStage(chain, stage, place, { ...context, device })
       if (!row) return 'interrupted'
       rows.push(row)
     }
     return 'finished'
   })
   for (const line of table(rows)) context.print(line)
-  const left = chain.stages.length - rows.length
-  if (left > 0)
-    context.print(`interrupted with ${left} of ${chain.stages.length} stages to go; the same command goes on`)
+  const left = order.slice(rows.length).map(({ name }) => name)
+  if (left.length > 0)
+    context.print(`interrupted; still to do: ${left.join(', ')}. The same command goes on in the middle of ${left[0]}`)
   return { end, stages: rows }
 }
 
 /** Runs or skips one; null when it was interrupted. */
-async function runStage(chain: Chain, stage: Stage, context: TrainingContext): Promise<StageRow | null> {
+async function runStage(chain: Chain, stage: Stage, place: string, context: TrainingContext): Promise<StageRow | null> {
   const { name, kind } = stage
   const { print } = context
-  const out = join(chain.out, name)
-  const model = join(out, 'model')
+  const out = folderOf(chain, stage)
+  const made = artefactOf(out, kind)
   const inputs = await inputsOf(chain, stage)
-  const plan = await planStage(out, inputs)
+  const plan = await planStage(out, kind, inputs)
   if (plan.action === 'skip') {
-    print(`stage ${name}: nothing has changed, ${model} is kept`)
-    return { name, model, skipped: true, result: plan.result }
+    print(`${place}: skipped, nothing it is made from has changed; ${made} is kept`)
+    return { name, kind, made, skipped: true, result: plan.result }
   }
-  print(`stage ${name} (${kind}): ${plan.action === 'resume' ? 'goes on where it was interrupted' : plan.because}`)
+  print(`${place}: ${plan.action === 'resume' ? 'goes on where it was interrupted' : `runs ${plan.because}`}`)
   if (plan.action === 'run') await beginStage(out, inputs)
-  const { end, best, steps, seconds } = await trainStage(chain, stage, plan.action === 'resume', context)
-  if (end === 'interrupted') return null
-  const result = {
-    digest: await modelDigest(model),
-    parameters: parameterCount(await readModelConfig(join(model, 'config.json'))),
-    bestLoss: best?.loss ?? null,
-    steps,
-    seconds,
-  }
+  const goOn = 'the same command goes on from there'
+  const resume = plan.action === 'resume'
+  const work =
+    kind === 'signal' ? writeSignal(chain, stage, context) : trainStage(chain, stage, resume, { ...context, goOn })
+  const done = await work
+  if (!done) return null
+  const result = { digest: await artefactDigest(made, kind), ...done }
   await finishStage(out, inputs, result)
-  return { name, model, skipped: false, result }
+  return { name, kind, made, skipped: false, result }
 }
 
-function trainStage(chain: Chain, stage: Stage, resume: boolean, context: TrainingContext): Promise<TrainingResult> {
-  const { name, kind: _kind, from, ...settings } = stage
+type Done = Omit<StageResult, 'digest'>
+
+/** Writes what a teacher says; null when it was interrupted. */
+async function writeSignal(
+  chain: Chain,
+  stage: Extract<Stage, { kind: 'signal' }>,
+  context: TrainingContext,
+): Promise<Done | null> {
+  const { name: _name, kind, student, ...settings } = stage
+  const started = performance.now()
+  const written = await makeTeacherSignal(
+    {
+      ...settings,
+      data: dataOf(chain, stage),
+      teacher: pathOf(chain, stage.teacher),
+      ...(student !== undefined && { student: pathOf(chain, student) }),
+      out: artefactOf(folderOf(chain, stage), kind),
+    },
+    context,
+  )
+  if (!written) return null
+  const { tokens, topK } = written.header
+  return { tokens, topK, seconds: (performance.now() - started) / 1000 }
+}
+
+/** Trains a model; null when it was interrupted. */
+async function trainStage(
+  chain: Chain,
+  stage: Exclude<Stage, { kind: 'signal' }>,
+  resume: boolean,
+  context: TrainingContext,
+): Promise<Done | null> {
+  const { name: _name, kind: _kind, from, ...settings } = stage
+  const { anyway, printEvery } = chain
   const run = {
     ...settings,
-    model: modelOf(chain, from),
+    model: pathOf(chain, from),
     data: dataOf(chain, stage),
-    out: join(chain.out, name),
+    out: folderOf(chain, stage),
     resume,
-    anyway: chain.anyway,
-    printEvery: chain.printEvery,
+    anyway,
+    printEvery,
   }
-  if (stage.kind === 'sft') return train(run, context)
-  if (stage.kind === 'classify') return classifyTrain(run, context)
-  return distill({ ...run, teacher: modelOf(chain, stage.teacher) }, context)
+  const { end, model, best, steps, seconds } = await {
+    sft: () => train(run, context),
+    classify: () => classifyTrain(run, context),
+    distill: () => distill({ ...run, ...teachersOf(chain, stage) }, context),
+  }[stage.kind]()
+  if (end === 'interrupted') return null
+  const parameters = parameterCount(await readFolderConfig(model))
+  return { parameters, bestLoss: best?.loss ?? null, steps, seconds }
 }
 
-/** The folder that a reference stands for: a stage's model before a folder of that name. */
-const modelOf = ({ out, stages }: Chain, reference: string): string =>
-  stages.some(({ name }) => name === reference) ? join(out, reference, 'model') : reference
-
-const dataOf = ({ data }: Chain, stage: Stage): string => (stage.data ?? data)!
-
-async function inputsOf(chain: Chain, stage: Stage): Promise<StageInputs> {
-  const { name: _name, from, data: _data, ...settings } = stage
-  const { teacher, ...rest } = 'teacher' in settings ? settings : { teacher: undefined, ...settings }
-  const folder = dataOf(chain, stage)
-  const files = ['train.jsonl', 'validation.jsonl'].filter((name) => existsSync(join(folder, name)))
-  const inputs: Record<string, string> = {
-    version,
-    settings: createHash('sha256').update(JSON.stringify(rest)).digest('hex'),
-    from: await modelDigest(modelOf(chain, from)),
+/** What a student learns from, as paths. */
+function teachersOf(chain: Chain, stage: Stage): { teacher?: string; teacherSignal?: string } {
+  if (stage.kind !== 'distill') return {}
+  const { teacher, teacherSignal } = stage
+  return {
+    ...(teacher !== undefined && { teacher: pathOf(chain, teacher) }),
+    ...(teacherSignal !== undefined && { teacherSignal: pathOf(chain, teacherSignal) }),
   }
-  if (teacher !== undefined) inputs.teacher = await modelDigest(modelOf(chain, teacher))
-  for (const name of files) inputs[name] = await fileDigest(join(folder, name))
-  return inputs
 }
 
 function table(rows: readonly StageRow[]): string[] {
-  const cells = rows.map(({ name, model, skipped, result }) => [
+  if (rows.length === 0) return []
+  const number = (n: number) => n.toLocaleString('en')
+  const cells = rows.map(({ name, kind, made, skipped, result: { parameters, tokens, topK, bestLoss, seconds } }) => [
     name,
-    model,
-    result.parameters.toLocaleString('en'),
-    result.bestLoss?.toFixed(4) ?? '-',
-    result.seconds.toFixed(1),
+    kind,
     skipped ? 'skipped' : 'run',
+    made,
+    parameters === undefined ? `${number(tokens!)} x top ${topK} tokens` : `${number(parameters)} parameters`,
+    bestLoss?.toFixed(4) ?? '-',
+    seconds.toFixed(1),
   ])
-  const all = [['stage', 'model', 'parameters', 'best loss', 'seconds', ''], ...cells]
-  const widths = all[0]!.map((_, column) => Math.max(...all.map((row) => row[column]!.length)))
-  const numeric = (column: number) => column >= 2 && column <= 4
-  return all.map((row) =>
-    row
-      .map((cell, i) => (numeric(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
-      .join('  ')
-      .trimEnd(),
-  )
+  const columns = ['stage', 'kind', 'now', 'made', 'size', 'best loss', 'seconds']
+  return textTable({ names: 4, columns, rows: cells }).split('\n')
 }

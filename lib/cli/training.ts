@@ -23,6 +23,8 @@ import { version } from './version.js'
 
 /** The context of a training command. */
 export interface TrainingContext extends CommandContext {
+  /** How the user goes on after an interruption; default: with --resume. */
+  goOn?: string
   /** Hears of every step and validation, besides the printed lines. */
   listener?: TrainListener
 }
@@ -72,7 +74,7 @@ interface Run {
 export async function runInFolder(device: Device, run: Run, context: TrainingContext): Promise<TrainingResult> {
   const { settings } = run
   const { training } = settings
-  const { print, signal, listener } = context
+  const { print, signal, listener, goOn = 'go on with --resume' } = context
   const started = Date.now()
   const data = await readSamples(run, print)
   print(await preflight(requestOf({ ...training, ...run }, data), machineHere(device), settings.anyway))
@@ -105,7 +107,7 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
       seconds: (Date.now() - started) / 1000,
     }
     if (end === 'interrupted')
-      print(`interrupted after step ${step}: saved in ${join(settings.out, 'checkpoints')}; go on with --resume`)
+      print(`interrupted after step ${step}: saved in ${join(settings.out, 'checkpoints')}; ${goOn}`)
     else await finish(run, device, result, print)
     return result
   } finally {

@@ -99,7 +99,7 @@ export function offlineDistillation(
     loss(micro, scale) {
       const { device } = student
       const { batch, labels } = packed(device, micro)
-      const { entropy, ...teacher } = joined(micro, signalFor)
+      const { entropy, ...teacher } = joinedSignals(micro, signalFor)
       const hidden = student.forward(batch)
       const common = { hidden, weight: student.headWeight }
       const sft = linearCrossEntropy(hidden, student.headWeight, labels, { scale: lambdaSft * scale })
@@ -125,8 +125,8 @@ export function offlineDistillation(
   }
 }
 
-/** The signals of a micro-batch, one sample after the other, as its packed tokens are. */
-function joined(micro: readonly Sample[], signalFor: (sample: Sample) => SampleSignal) {
+/** The signals of a micro-batch, one sample after the other, as its packed tokens are. @internal */
+export function joinedSignals(micro: readonly Sample[], signalFor: (sample: Sample) => SampleSignal) {
   const signals = micro.map(signalFor)
   const tokens: number[] = []
   let at = 0
@@ -176,7 +176,8 @@ function classLabels({ device, config }: Model, samples: readonly Sample[]): Ten
   return device.tensor(Float32Array.from(rows), [samples.length, classes])
 }
 
-function packed(device: Device, samples: readonly Sample[]): { batch: Packed; labels: Tensor } {
+/** A micro-batch of explanations: its sequences one after the other, and their labels as int32 [tokens]. @internal */
+export function packed(device: Device, samples: readonly Sample[]): { batch: Packed; labels: Tensor } {
   const batch = pack(
     device,
     samples.map((s) => s.ids),

@@ -32,6 +32,10 @@ export interface TeacherSignalIdentity {
   /** Longest sample, and what was done with longer ones. */
   maxLength: number
   longSamples: string
+  /** Storage of the teacher's activations. */
+  precision: string
+  /** Version of the program that ran the teacher. */
+  program: string
 }
 
 /** The header of a file. */
@@ -216,6 +220,8 @@ const WORDS: Record<keyof TeacherSignalIdentity, string> = {
   vocabulary: 'a vocabulary of',
   maxLength: 'maxLength',
   longSamples: 'longSamples',
+  precision: 'precision',
+  program: 'version',
 }
 
 const ADVICE: Partial<Record<keyof TeacherSignalIdentity, string>> = {

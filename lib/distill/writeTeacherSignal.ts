@@ -1,8 +1,7 @@
 import { existsSync } from 'node:fs'
-import { mkdir, open, rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { open, rename } from 'node:fs/promises'
 import { ArgumentError } from '../errors.js'
-import { fileError, writeAll } from '../files.js'
+import { fileError, requireSpace, withLock, writeAll } from '../files.js'
 import type { Decoder } from '../models/decoder.js'
 import { pack } from '../models/packed.js'
 import { linear } from '../ops/linear.js'
@@ -16,6 +15,7 @@ import {
   type SignalError,
   sealed,
   TeacherSignal,
+  TeacherSignalError,
   type TeacherSignalHeader,
   type TeacherSignalIdentity,
 } from './teacherSignal.js'
@@ -33,55 +33,73 @@ export interface WriteTeacherSignal {
   chunkTokens?: number
   /** Ends the work after the chunk in hand; what is written stays for the next call. */
   signal?: AbortSignal
-  /** Called after every chunk with the labelled tokens written and wanted. */
-  onProgress?: (tokens: number, total: number) => void
+  /** Called after every chunk with the labelled tokens that are written, that there are, and that were written before this call. */
+  onProgress?: (tokens: number, total: number, before: number) => void
+}
+
+/** A file that is complete. */
+export interface WrittenSignal {
+  error: SignalError
+  header: TeacherSignalHeader
+  /** Whether it was there already, made from the same. */
+  kept: boolean
 }
 
 /**
- * Runs a teacher over samples and writes what it says of every labelled token, once. Chunks go to `path`.partial, which takes the name when it
- * is complete; a call that finds one made from the same keeps its intact chunks and goes on after them.
- * @returns the error against the full distributions; null when it was interrupted
- * @throws ArgumentError for a topK or temperature out of range; FileError
+ * Runs a teacher over samples and writes what it says of every labelled token, once: a file that is there, intact and made from the same, is
+ * kept. Chunks go to `path`.partial, which takes the name when it is complete; a call that finds one made from the same keeps its intact
+ * chunks and goes on after them.
+ * @returns null when it was interrupted
+ * @throws ArgumentError for a topK or temperature out of range, or samples without a label; FileError, ERR_FILE_BUSY where another process
+ *   writes the same file; TeacherSignalError ERR_SIGNAL_TEACHER for logits that are not finite
  */
-export async function writeTeacherSignal(options: WriteTeacherSignal): Promise<SignalError | null> {
-  const { path, samples, identity, signal, onProgress, chunkTokens = 1024 } = options
+export async function writeTeacherSignal(options: WriteTeacherSignal): Promise<WrittenSignal | null> {
+  const header = headerOf(options)
+  return await withLock(options.path, async () => {
+    const before = complete(options.path, header)
+    if (before) return { error: before, header, kept: true }
+    const error = await writeChunks(options, header)
+    return error && { error, header, kept: false }
+  })
+}
+
+function headerOf({ identity, samples, chunkTokens = 1024 }: WriteTeacherSignal): TeacherSignalHeader {
   const { topK, temperature, vocabulary } = identity
   if (!(Number.isInteger(topK) && topK >= 1 && topK < vocabulary))
     throw new ArgumentError(`teacher signal: topK is ${topK}; give 1 to ${vocabulary - 1}, less than the vocabulary`)
   if (!(temperature > 0 && Number.isFinite(temperature)))
     throw new ArgumentError(`teacher signal: temperature is ${temperature}; give a positive number`)
   const tokens = samples.reduce((n, s) => n + weightOf(s), 0)
-  const header: TeacherSignalHeader = {
-    format: 'lantern-teacher-signal',
-    version: 1,
-    ...identity,
-    tokens,
-    chunkTokens,
-    error: null,
-  }
-  const partial = `${path}.partial`
-  await mkdir(dirname(path), { recursive: true })
+  if (tokens === 0) throw new ArgumentError('teacher signal: no sample has a label; give explanations to learn')
+  return { format: 'lantern-teacher-signal', version: 1, ...identity, tokens, chunkTokens, error: null }
+}
+
+/** Writes the chunks that are not there yet, and then gives the file its name. */
+async function writeChunks(options: WriteTeacherSignal, header: TeacherSignalHeader): Promise<SignalError | null> {
+  const { path, signal, onProgress } = options
+  const { tokens, chunkTokens, topK } = header
+  const [partial, chunks] = [`${path}.partial`, chunkCount(header)]
   const kept = keptChunks(partial, header)
-  const handle = await open(partial, kept > 0 ? 'r+' : 'w+')
+  const last = chunkPlace(header, chunks - 1)
+  await requireSpace(path, last.at + last.bytes - (kept > 0 ? chunkPlace(header, kept).at : 0))
+  let chunk = kept
+  let pending = Buffer.alloc(0)
   try {
+    await using handle = await open(partial, kept > 0 ? 'r+' : 'w+')
     await writeAll(handle, encodeHeader(header), 0)
-    let chunk = kept
-    let pending = Buffer.alloc(0)
-    const from = kept * chunkTokens
-    for await (const records of teacherRecords(options, from)) {
+    for await (const records of teacherRecords(options, kept * chunkTokens)) {
       pending = Buffer.concat([pending, records])
       for (;;) {
-        const place = chunk < chunkCount(header) ? chunkPlace(header, chunk) : null
+        const place = chunk < chunks ? chunkPlace(header, chunk) : null
         const bytes = place ? place.tokens * 4 * recordWords(topK) : 0
         if (!place || pending.length < bytes) break
         await writeAll(handle, sealed(pending.subarray(0, bytes)), place.at)
         pending = pending.subarray(bytes)
         chunk++
-        onProgress?.(Math.min(tokens, chunk * chunkTokens), tokens)
+        onProgress?.(Math.min(tokens, chunk * chunkTokens), tokens, kept * chunkTokens)
       }
-      if (signal?.aborted && chunk < chunkCount(header)) return null
+      if (signal?.aborted && chunk < chunks) return null
     }
-    const last = chunkPlace(header, chunkCount(header) - 1)
     await handle.truncate(last.at + last.bytes)
     const error = measure(partial)
     await writeAll(handle, encodeHeader({ ...header, error }), 0)
@@ -89,13 +107,18 @@ export async function writeTeacherSignal(options: WriteTeacherSignal): Promise<S
     await rename(partial, path)
     return error
   } catch (error) {
-    throw await fileError(error, path)
-  } finally {
-    await handle.close()
+    throw await fileError(error, path, `${chunk} of ${chunks} chunks stay in ${partial}, and the same call goes on`)
   }
 }
 
-/** Intact chunks at the start of an unfinished file that was made from the same. */
+/** The error of a file that is there as a whole and was made from the same; null where there is none. */
+function complete(path: string, header: TeacherSignalHeader): SignalError | null {
+  if (keptChunks(path, header) < chunkCount(header)) return null
+  using before = new TeacherSignal(path)
+  return before.header.error
+}
+
+/** Intact chunks at the start of a file that was made from the same. */
 function keptChunks(path: string, header: TeacherSignalHeader): number {
   if (!existsSync(path)) return 0
   try {
@@ -143,13 +166,14 @@ async function* teacherRecords(options: WriteTeacherSignal, from: number): Async
         next = read(i + ROWS) // computed while these are looked through
         next.catch(() => undefined)
       }
-      yield records(logits.subarray(Math.max(0, skip - i) * identity.vocabulary), identity)
+      yield records(logits.subarray(Math.max(0, skip - i) * identity.vocabulary), options)
     }
   }
 }
 
 /** Records of rows of logits: sums in float64. */
-function records(logits: Float32Array, { topK, temperature, vocabulary }: TeacherSignalIdentity): Buffer {
+function records(logits: Float32Array, { path, identity }: WriteTeacherSignal): Buffer {
+  const { topK, temperature, vocabulary } = identity
   const words = recordWords(topK)
   const rows = logits.length / vocabulary
   const ints = new Int32Array(rows * words)
@@ -168,6 +192,12 @@ function records(logits: Float32Array, { topK, temperature, vocabulary }: Teache
       if (!taken.has(v)) tail += e
     }
     const logSum = Math.log(sum)
+    if (!Number.isFinite(logSum))
+      throw new TeacherSignalError(
+        'ERR_SIGNAL_TEACHER',
+        path,
+        "not written: the teacher's logits are not finite; check its weights with lantern eval, or use --precision float32",
+      )
     const at = row * words
     ints.set(top, at)
     top.forEach((v, i) => {

@@ -116,6 +116,17 @@ describe('lantern fit and lantern serve', () => {
 })
 
 describe('the program', () => {
+  it('takes the file of lantern stages for a chain, not for the settings of the command', async () => {
+    await writeFile(
+      at('chain.yaml'),
+      `data: ${at('data')}\nout: ${at('chain')}\nstages:\n  - { name: first, kind: sft, from: ${at('base')}, training: { steps: 1 } }\n`,
+    )
+    const running = new Running(main, ['stages', '--config', at('chain.yaml')])
+    expect((await running.end()).code, running.errors).toBe(0)
+    expect(running.output).toMatch(/^first /m)
+    expect(await readdir(at('chain', 'first', 'model'))).toContain('made-with.json')
+  })
+
   it('suggests the command that was meant', async () => {
     const running = new Running(main, ['distil'])
     expect((await running.end()).code).toBe(1)

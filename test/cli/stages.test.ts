@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { makeData } from '../../lib/cli/data.js'
-import { exampleConfig, stages } from '../../lib/cli/stages.js'
+import { exampleConfig, stages, stagesOf } from '../../lib/cli/stages.js'
 import { ConfigError } from '../../lib/errors.js'
 import type { StepReport } from '../../lib/train/trainer.js'
 import { testDevice } from '../support.js'
@@ -50,21 +50,32 @@ describe('a chain of stages', () => {
     const listener = { onStep: (_: StepReport) => (++steps === 5 ? controller.abort() : undefined) } // step 2 of the second stage
     const first = await run({ signal: controller.signal, listener })
     expect(first).toMatchObject({ end: 'interrupted', stages: [{ name: 'large', skipped: false }] })
-    expect(lines.at(-1)).toBe('interrupted with 3 of 4 stages to go; the same command goes on')
+    expect(lines.at(-1)).toBe(
+      'interrupted; still to do: middle, small, rater. The same command goes on in the middle of middle',
+    )
+    expect(lines.find((line) => /^interrupted after step 2/.test(line))).toMatch(
+      /; the same command goes on from there$/,
+    )
     lines.length = 0
     const seen: number[] = []
     const rest = await run({ listener: { onStep: ({ step }: StepReport) => void seen.push(step) } })
     expect(rest.end).toBe('finished')
     expect(ran(rest)).toEqual(['middle', 'small', 'rater'])
     expect(seen).toEqual([3, 1, 2, 3, 1, 2, 3])
-    expect(lines).toContain('stage middle (distill): goes on where it was interrupted')
-    const table = lines.slice(-5)
-    expect(table[0]).toMatch(/^stage +model +parameters +best loss +seconds$/)
-    const { parameters, bestLoss } = rest.stages[1]!.result
-    expect(table[2]).toBe(
-      `middle  ${at('chain/middle/model')}  ${String(parameters.toLocaleString('en')).padStart(10)}  ${bestLoss!.toFixed(4).padStart(9)}  ${rest.stages[1]!.result.seconds.toFixed(1).padStart(7)}  run`,
+    expect(lines).toContain(
+      `[1/4] large (sft): skipped, nothing it is made from has changed; ${at('chain/large/model')} is kept`,
     )
-    expect(table[1]).toMatch(/^large .* skipped$/)
+    expect(lines).toContain('[2/4] middle (distill): goes on where it was interrupted')
+    const [head, , ...table] = lines.slice(-6)
+    expect(head).toMatch(/^stage +kind +now +made +size +best loss +seconds$/)
+    const { parameters, bestLoss } = rest.stages[1]!.result
+    const size = `${parameters!.toLocaleString('en')} parameters`
+    expect(table[1]!.split(/ {2,}/)).toEqual([
+      ...['middle', 'distill', 'run', at('chain/middle/model'), size],
+      ...[bestLoss!.toFixed(4), rest.stages[1]!.result.seconds.toFixed(1)],
+    ])
+    expect(table[0]).toMatch(/^large +sft +skipped /)
+    expect(new Set(table.map((line) => line.length)).size).toBe(1)
   })
 
   it('ends with the bits of a chain that was never interrupted', async () => {
@@ -84,9 +95,11 @@ describe('a chain of stages', () => {
     await writeFile(config, chain(1e-3))
     lines.length = 0
     expect(ran(await run())).toEqual(['middle', 'small', 'rater'])
-    expect(lines).toContain('stage middle (distill): changed since it was run: settings')
-    expect(lines).toContain('stage small (distill): changed since it was run: teacher')
-    expect(lines).toContain('stage rater (classify): changed since it was run: from')
+    expect(lines).toContain(
+      '[2/4] middle (distill): runs since these changed: training.learningRate (0.003, now 0.001)',
+    )
+    expect(lines).toContain('[3/4] small (distill): runs since these changed: teacher')
+    expect(lines).toContain('[4/4] rater (classify): runs since these changed: from')
     expect(ran(await run())).toEqual([])
   })
 
@@ -101,7 +114,7 @@ describe('a chain of stages', () => {
     await writeFile(file, text.slice(text.indexOf('\n') + 1))
     lines.length = 0
     expect(ran(await run())).toEqual(['large', 'middle', 'small', 'rater'])
-    expect(lines).toContain('stage large (sft): changed since it was run: train.jsonl')
+    expect(lines).toContain('[1/4] large (sft): runs since these changed: train.jsonl')
   })
 
   it('leaves a run alone that no stage has made', async () => {
@@ -109,6 +122,13 @@ describe('a chain of stages', () => {
     await expect(run()).rejects.toMatchObject({ code: 'ERR_RUN_EXISTS' })
     expect(existsSync(at('chain', 'large', 'checkpoints'))).toBe(true)
     await expect(run()).rejects.toMatchObject({ code: 'ERR_RUN_EXISTS' })
+    await mkdir(at('strange', 'said'), { recursive: true })
+    await writeFile(at('strange', 'said', 'teacher.signal'), 'of somebody')
+    const stage = { name: 'said', kind: 'signal' as const, teacher: at('small') }
+    await expect(stagesOf({ data: at('data'), out: at('strange'), stages: [stage] }, context)).rejects.toMatchObject({
+      code: 'ERR_RUN_EXISTS',
+    })
+    expect(await readFile(at('strange', 'said', 'teacher.signal'), 'utf8')).toBe('of somebody')
   })
 })
 
@@ -133,10 +153,29 @@ describe('a file of stages that cannot be run', () => {
     )
   })
 
+  it('is refused for a student without a teacher, or told otherwise than its signal', async () => {
+    const base = `out: o\ndata: d\nstages:\n  - { name: said, kind: signal, teacher: ${at('small')}, temperature: 2, maxLength: 512 }\n`
+    const student = (more: string) => `${base}  - { name: a, kind: distill, from: ${at('small')}${more} }\n`
+    expect(await problems(student(''))).toMatch(
+      /^wrong.yaml:5:5: stages\[1\].teacher: is missing; name a model to learn from, or as teacherSignal what a stage/,
+    )
+    const message = await problems(
+      student(', teacherSignal: said, data: e, distill: { temperature: 1 }, training: { longSamples: skip }'),
+    )
+    expect(message.split('\n').map((line) => line.replace(/^wrong.yaml:5:\d+: stages\[1\]\./, ''))).toEqual([
+      'data: is e, but the signal "said" is made with d; give both the same',
+      'distill.temperature: is 1, but the signal "said" is made with 2; give both the same',
+      'training.maxLength: is 1024, but the signal "said" is made with 512; give both the same',
+      'training.longSamples: is skip, but the signal "said" is made with truncate; give both the same',
+    ])
+  })
+
   it('is refused for keys and kinds that do not exist', async () => {
     const base = `out: o\ndata: d\nstages:\n  - { name: a, from: ${at('small')}, `
     expect(await problems(`${base}kind: sft, teacher: b }\n`)).toMatch(/stages\[0\].teacher: unknown key/)
-    expect(await problems(`${base}kind: dstill }\n`)).toMatch(/stages\[0\].kind: must be one of sft, distill, classify/)
+    expect(await problems(`${base}kind: dstill }\n`)).toMatch(
+      /stages\[0\].kind: must be one of sft, signal, distill, classify/,
+    )
   })
 
   it('is understood as the help shows it', async () => {

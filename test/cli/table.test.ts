@@ -49,7 +49,7 @@ describe('table 1', () => {
     const controller = new AbortController()
     const print = (line: string) => {
       lines.push(line)
-      if (line.startsWith('stage tvd')) controller.abort()
+      if (/^\[\d\/\d\] tvd /.test(line)) controller.abort()
     }
     expect(await table(1, settings(), { device, print, signal: controller.signal })).toBeNull()
     expect(lines.at(-1)).toBe('interrupted; the same command goes on')
@@ -62,7 +62,10 @@ describe('table 1', () => {
       ['student', 'TVD'],
       ['student', 'FKL'],
     ])
-    expect(printed(/^stage \w+: nothing has changed/).map((line) => line.split(' ')[1])).toEqual(['teacher:', 'sft:'])
+    expect(printed(/^\[\d\/\d\] \w+ \(\w+\): skipped, nothing/).map((line) => line.split(' ')[1])).toEqual([
+      'teacher',
+      'sft',
+    ])
     expect(printed(/^scored 5 of 5: student, FKL$/)).toHaveLength(1)
   })
 

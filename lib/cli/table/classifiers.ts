@@ -1,7 +1,7 @@
 import { z } from 'zod'
+import type { ChainSettings } from '../chain.js'
 import { classifierSettings } from '../classifyTrain.js'
 import type { ClassifierScores } from '../eval.js'
-import type { ChainSettings } from '../stages.js'
 import { tableTraining } from './explainers.js'
 import { type Column, type Grid, namesOf, OURS, type PaperTable, trainingOf } from './grid.js'
 

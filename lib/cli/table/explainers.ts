@@ -1,8 +1,8 @@
 import { z } from 'zod'
+import type { ChainSettings } from '../chain.js'
 import { withoutDefaults } from '../command.js'
 import type { ExplainerScores } from '../eval.js'
 import { folder, trainingSettings } from '../settings.js'
-import type { ChainSettings } from '../stages.js'
 import { type Column, OURS, trainingOf } from './grid.js'
 
 const percent = (share: number): string => (100 * share).toFixed(1)

@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
 import type { z } from 'zod'
+import type { ChainSettings } from '../chain.js'
 import { packageFile } from '../packageFile.js'
-import type { ChainSettings } from '../stages.js'
 
 /** A row of a table before it is scored: what stands in its first cells, and the model that is scored. */
 export interface GridRow {

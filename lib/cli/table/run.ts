@@ -10,6 +10,7 @@ import { parameterCount } from '../../models/families.js'
 import { readFolderConfig } from '../../models/folder.js'
 import type { Print } from '../command.js'
 import { makeData } from '../data.js'
+import { dataDigests } from '../dataFiles.js'
 import { type CommandContext, deviceSetting, withDevice } from '../device.js'
 import { evaluate } from '../eval.js'
 import { folder, runSettings } from '../settings.js'
@@ -80,14 +81,14 @@ export async function runTable<S extends z.ZodObject>(
     for (const row of grid.rows) {
       if (context.signal?.aborted) return null
       const trained = stages.find(({ name }) => name === row.model) ?? null
-      const model = trained?.model ?? row.model
+      const model = trained?.made ?? row.model
       const digest = await modelDigest(model)
       const fields = await scored(table.scores, { model, digest, data, out }, settings, own)
       const parameters = parameterCount(await readFolderConfig(model))
       rows.push({ ...row, model, fields, digest, parameters, trained })
       context.print(`scored ${rows.length} of ${grid.rows.length}: ${row.labels.join(', ')}`)
     }
-    return { out, rows, data: await digestsOf(data), device: device.name }
+    return { out, rows, data: await dataDigests(data), device: device.name }
   })
 }
 
@@ -106,11 +107,6 @@ function requireTest(data: string): void {
     0,
     'is not there, and a table is scored on it; lantern data writes one',
   )
-}
-
-async function digestsOf(data: string): Promise<Record<string, string>> {
-  const names = ['train.jsonl', 'validation.jsonl', 'test.jsonl'].filter((name) => existsSync(join(data, name)))
-  return Object.fromEntries(await Promise.all(names.map(async (name) => [name, await fileDigest(join(data, name))])))
 }
 
 /** A score that was taken before, of what. */

@@ -124,7 +124,7 @@ async function curvesOf(rows: readonly TableRow[]): Promise<Curve[]> {
   const curves: Curve[] = []
   for (const { trained, labels } of rows) {
     if (!trained) continue
-    const lines = (await readFile(join(trained.model, '..', 'metrics.jsonl'), 'utf8')).trim().split('\n')
+    const lines = (await readFile(join(trained.made, '..', 'metrics.jsonl'), 'utf8')).trim().split('\n')
     const points = lines.flatMap((line): [number, number][] => {
       const { step, validation } = JSON.parse(line) as { step: number; validation?: Record<string, number> }
       return validation ? [[step, validation.ce ?? validation.loss!]] : []
