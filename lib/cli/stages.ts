@@ -134,14 +134,17 @@ export async function stagesOf(chain: ChainSettings, context: TrainingContext): 
 async function runChain(chain: Chain, context: TrainingContext): Promise<StagesResult> {
   const rows: StageRow[] = []
   const end = await withDevice(chain, context, async (device) => {
-    for (const stage of stageOrder(chain.stages)) {
-      const row = context.signal?.aborted ? null : await runStage(chain, stage, { ...context, device })
+    const order = stageOrder(chain.stages)
+    for (const [i, stage] of order.entries()) {
+      const heading = `▸ stage ${i + 1} of ${order.length}, ${stage.name}`
+      const own = { ...context, device, goOn: 'the same command goes on' }
+      const row = context.signal?.aborted ? null : await runStage(chain, stage, heading, own)
       if (!row) return 'interrupted'
       rows.push(row)
     }
     return 'finished'
   })
-  for (const line of table(rows)) context.print(line)
+  for (const line of ['', ...table(rows)]) context.print(line)
   const left = chain.stages.length - rows.length
   if (left > 0)
     context.print(`interrupted with ${left} of ${chain.stages.length} stages to go; the same command goes on`)
@@ -149,7 +152,12 @@ async function runChain(chain: Chain, context: TrainingContext): Promise<StagesR
 }
 
 /** Runs or skips one; null when it was interrupted. */
-async function runStage(chain: Chain, stage: Stage, context: TrainingContext): Promise<StageRow | null> {
+async function runStage(
+  chain: Chain,
+  stage: Stage,
+  heading: string,
+  context: TrainingContext,
+): Promise<StageRow | null> {
   const { name, kind } = stage
   const { print } = context
   const out = join(chain.out, name)
@@ -157,10 +165,10 @@ async function runStage(chain: Chain, stage: Stage, context: TrainingContext): P
   const inputs = await inputsOf(chain, stage)
   const plan = await planStage(out, inputs)
   if (plan.action === 'skip') {
-    print(`stage ${name}: nothing has changed, ${model} is kept`)
+    print(`${heading}: nothing has changed, ${model} is kept`)
     return { name, model, skipped: true, result: plan.result }
   }
-  print(`stage ${name} (${kind}): ${plan.action === 'resume' ? 'goes on where it was interrupted' : plan.because}`)
+  print(`\n${heading} (${kind}): ${plan.action === 'resume' ? 'goes on where it was interrupted' : plan.because}`)
   if (plan.action === 'run') await beginStage(out, inputs)
   const { end, best, steps, seconds } = await trainStage(chain, stage, plan.action === 'resume', context)
   if (end === 'interrupted') return null

@@ -25,6 +25,8 @@ import { version } from './version.js'
 export interface TrainingContext extends CommandContext {
   /** Hears of every step and validation, besides the printed lines. */
   listener?: TrainListener
+  /** How to go on after an interruption, for the message; default: with --resume. */
+  goOn?: string
 }
 
 /** How a training command ended. */
@@ -72,7 +74,7 @@ interface Run {
 export async function runInFolder(device: Device, run: Run, context: TrainingContext): Promise<TrainingResult> {
   const { settings } = run
   const { training } = settings
-  const { print, signal, listener } = context
+  const { print, signal, listener, goOn = 'go on with --resume' } = context
   const started = Date.now()
   const data = await readSamples(run, print)
   print(await preflight(requestOf(run, data.train), machineHere(device), settings.anyway))
@@ -105,7 +107,7 @@ export async function runInFolder(device: Device, run: Run, context: TrainingCon
       seconds: (Date.now() - started) / 1000,
     }
     if (end === 'interrupted')
-      print(`interrupted after step ${step}: saved in ${join(settings.out, 'checkpoints')}; go on with --resume`)
+      print(`interrupted after step ${step}: saved in ${join(settings.out, 'checkpoints')}; ${goOn}`)
     else await finish(run, device, result, print)
     return result
   } finally {

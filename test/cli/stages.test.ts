@@ -57,7 +57,7 @@ describe('a chain of stages', () => {
     expect(rest.end).toBe('finished')
     expect(ran(rest)).toEqual(['middle', 'small', 'rater'])
     expect(seen).toEqual([3, 1, 2, 3, 1, 2, 3])
-    expect(lines).toContain('stage middle (distill): goes on where it was interrupted')
+    expect(lines).toContain('\n▸ stage 2 of 4, middle (distill): goes on where it was interrupted')
     const table = lines.slice(-5)
     expect(table[0]).toMatch(/^stage +model +parameters +best loss +seconds$/)
     const { parameters, bestLoss } = rest.stages[1]!.result
@@ -84,9 +84,9 @@ describe('a chain of stages', () => {
     await writeFile(config, chain(1e-3))
     lines.length = 0
     expect(ran(await run())).toEqual(['middle', 'small', 'rater'])
-    expect(lines).toContain('stage middle (distill): changed since it was run: settings')
-    expect(lines).toContain('stage small (distill): changed since it was run: teacher')
-    expect(lines).toContain('stage rater (classify): changed since it was run: from')
+    expect(lines).toContain('\n▸ stage 2 of 4, middle (distill): changed since it was run: settings')
+    expect(lines).toContain('\n▸ stage 3 of 4, small (distill): changed since it was run: teacher')
+    expect(lines).toContain('\n▸ stage 4 of 4, rater (classify): changed since it was run: from')
     expect(ran(await run())).toEqual([])
   })
 
@@ -101,7 +101,7 @@ describe('a chain of stages', () => {
     await writeFile(file, text.slice(text.indexOf('\n') + 1))
     lines.length = 0
     expect(ran(await run())).toEqual(['large', 'middle', 'small', 'rater'])
-    expect(lines).toContain('stage large (sft): changed since it was run: train.jsonl')
+    expect(lines).toContain('\n▸ stage 1 of 4, large (sft): changed since it was run: train.jsonl')
   })
 
   it('leaves a run alone that no stage has made', async () => {

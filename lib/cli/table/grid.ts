@@ -45,7 +45,7 @@ export const OURS = {
 } as const
 
 /** Training that suits our base models, by what is trained: minutes for a whole table. */
-const SMALL = {
+export const SMALL = {
   teacher: { steps: 240, learningRate: 1.5e-3, evalEvery: 60 },
   student: { steps: 120, learningRate: 2e-3, evalEvery: 30 },
   classifier: { steps: 200, learningRate: 1e-3, evalEvery: 50 },
