@@ -13,7 +13,7 @@ const millions = (parameters: number): string => `${(parameters / 1e6).toPrecisi
 /** What the scores of a table are shown by: their columns, how to read them, the one that is drawn, and what a loss is a mean of. */
 const SHOWN = {
   explanations: { columns: EXPLAINER_COLUMNS, note: EXPLAINER_NOTE, bar: ['rougeL', 'ROUGE-L'], per: 'token' },
-  ratings: { columns: CLASSIFIER_COLUMNS, note: CLASSIFIER_NOTE, bar: ['weightedF1', 'weighted F1'], per: 'pair' },
+  ratings: { columns: CLASSIFIER_COLUMNS, note: CLASSIFIER_NOTE, bar: ['weightedF1', 'Weighted F1'], per: 'pair' },
 } as const
 
 /** The numbers that a table shows. */
@@ -42,6 +42,9 @@ export function layoutOf({ title, number, labels, scores }: PaperTable, rows: re
   }
 }
 
+/** Points of a curve of training at most: each is the mean of as many steps, so that curves can be told apart. */
+const POINTS = 60
+
 /** Its scores as bars, and how its models were trained as curves; those of the first seed where there are several. */
 export async function plotsOf({ scores }: PaperTable, rows: readonly TableRow[]): Promise<Plot[]> {
   const { per } = SHOWN[scores]
@@ -50,7 +53,12 @@ export async function plotsOf({ scores }: PaperTable, rows: readonly TableRow[])
   const { training, validation } = await curvesOf(rows)
   return [
     barsOf(scores, rows),
-    { title: `Training: cross entropy${of}`, ...axes, logarithmic: true, curves: training },
+    {
+      title: `Training: cross entropy, averaged over 1/${POINTS} of each run${of}`,
+      ...axes,
+      logarithmic: true,
+      curves: training,
+    },
     { title: `Validation: cross entropy${of}`, ...axes, curves: validation },
   ]
 }
@@ -88,8 +96,17 @@ async function curvesOf(rows: readonly TableRow[]): Promise<{ training: Curve[];
       const { ce, loss } = validation ?? parts
       ;(validation ? validations : steps).push([step!, ce ?? loss!])
     }
-    curves.training.push({ name: nameOf(row), points: steps })
+    curves.training.push({ name: nameOf(row), points: averaged(steps) })
     curves.validation.push({ name: nameOf(row), points: validations })
   }
   return curves
+}
+
+/** Means of neighbouring points, at their last step. */
+function averaged(points: readonly [number, number][]): [number, number][] {
+  const size = Math.ceil(points.length / POINTS)
+  return Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
+    const group = points.slice(i * size, (i + 1) * size)
+    return [group.at(-1)![0], group.reduce((sum, [, value]) => sum + value, 0) / group.length]
+  })
 }

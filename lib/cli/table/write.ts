@@ -24,8 +24,8 @@ export async function writeTable(table: PaperTable, finished: FinishedTable, mak
     command,
     version,
     date: new Date().toISOString(),
-    device,
     ...flat(settings),
+    device, // the one it was, where settings may say auto
     ...Object.fromEntries(Object.entries(data).map(([name, digest]) => [`SHA-256 of ${name}`, digest])),
   }
   const report = {
