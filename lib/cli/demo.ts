@@ -69,9 +69,9 @@ async function demoOn(settings: Settings, context: CommandContext): Promise<bool
   const shown = await unlessInterrupted(signal, () => show(finished, context))
   if (!shown) return false
   const making = { command: 'lantern demo', settings, title: 'LANTERN demo', what: WHAT, ...shown }
-  const files = await writeTable(table, finished, making)
+  await writeTable(table, finished, making)
   const seconds = Math.round((performance.now() - started) / 1000)
-  print(`\ndone in ${seconds} s: ${files.join(', ')}`)
+  print(`\n▸ done in ${seconds} s; open ${join(finished.out, 'report.html')}`)
   return true
 }
 

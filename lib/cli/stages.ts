@@ -144,7 +144,7 @@ async function runChain(chain: Chain, context: TrainingContext): Promise<StagesR
     }
     return 'finished'
   })
-  for (const line of ['', ...table(rows)]) context.print(line)
+  if (rows.length > 0) for (const line of ['', ...table(rows)]) context.print(line)
   const left = chain.stages.length - rows.length
   if (left > 0)
     context.print(`interrupted with ${left} of ${chain.stages.length} stages to go; the same command goes on`)

@@ -29,6 +29,9 @@ export interface BarPlot {
 export type Plot = CurvePlot | BarPlot
 
 const WIDTH = 920
+const FONT = 13
+/** Width of a letter to reckon with: what is drawn with is known to the reader's browser alone. */
+const LETTER = 0.62 * FONT
 
 /** Of the page that a plot stands in, light or dark, with what they are on a page that has none. */
 const INK = 'var(--ink, #1c2430)'
@@ -51,12 +54,11 @@ const axis = (name: string, nameGap: number) => ({
   name,
   nameLocation: 'middle',
   nameGap,
-  nameTextStyle: { color: SOFT, fontSize: 13 },
-  axisLabel: { color: SOFT, fontSize: 13 },
+  nameTextStyle: { color: SOFT, fontSize: FONT },
+  axisLabel: { color: SOFT, fontSize: FONT },
   axisLine: line(SOFT),
   axisTick: line(SOFT),
   splitLine: line(LINE),
-  minorSplitLine: line(LINE),
 })
 
 /** A plot as SVG for an HTML page, with the names of its curves below, which wrap where the page is narrow. */
@@ -83,7 +85,9 @@ const curveOptions = ({ xLabel, yLabel, logarithmic, curves }: CurvePlot): EChar
   xAxis: { type: 'value', ...axis(xLabel, 32), min: 0, max: 'dataMax' },
   yAxis: {
     ...axis(yLabel, 46),
-    ...(logarithmic ? { type: 'log', minorSplitLine: { show: true, ...line(LINE) } } : { type: 'value', scale: true }),
+    ...(logarithmic
+      ? { type: 'log', minorSplitLine: { show: true, lineStyle: { color: LINE, opacity: 0.5 } } }
+      : { type: 'value', scale: true }),
   },
   series: curves.map(({ name, points }, i) => {
     const stroke = strokeOf(i)
@@ -112,14 +116,18 @@ function barOptions({ xLabel, bars }: BarPlot): EChartsCoreOption {
     const children = [stroke(x1!, y!, x2!, y!), stroke(x1!, y! - 4, x1!, y! + 4), stroke(x2!, y! - 4, x2!, y! + 4)]
     return { type: 'group' as const, children }
   }
+  const letters = Math.max(...bars.map(({ name }) => name.length))
+  const room = Math.min(LETTER * letters, WIDTH / 2)
+  const names = { color: SOFT, fontSize: FONT, width: room, overflow: 'truncate' }
   return {
-    grid: { left: 8, right: 24, top: 8, bottom: 28, containLabel: true },
+    grid: { left: room + 16, right: 24, top: 8, bottom: 52 },
     xAxis: { type: 'value', min: 0, ...axis(xLabel, 28) },
     yAxis: {
       ...axis('', 0),
       type: 'category',
       inverse: true,
       data: bars.map(({ name }) => name),
+      axisLabel: names,
       axisTick: { show: false },
     },
     series: [

@@ -44,7 +44,7 @@ h1 { font-size: 1.7rem; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 2.2
 p { color: var(--soft); margin: .3rem 0 } .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { padding: .42rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap } .name { text-align: left }
-th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom }
+th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom } th span { white-space: nowrap }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; padding: .5rem } figure svg { width: 100%; min-width: 640px; height: auto; display: block }
 figcaption { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: .3rem .6rem; font-size: .85rem } figcaption i { display: inline-block; width: 1.6rem; margin-right: .4rem; vertical-align: .25em }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1.1rem; white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.5 ui-monospace, monospace }
@@ -63,12 +63,19 @@ ${report.excerpts.map((e) => `<h2>${html(e.title)}</h2>\n<pre>${html(e.text)}</p
 }
 
 function renderTable({ title, names = 1, columns, rows, note }: Table): string {
-  const cells = (tag: string, values: readonly string[]) =>
-    values.map((v, i) => `<${tag}${i < names ? ' class="name"' : ''}>${html(v)}</${tag}>`).join('')
+  const cells = (tag: string, values: readonly string[], inside = html) =>
+    values.map((v, i) => `<${tag}${i < names ? ' class="name"' : ''}>${inside(v)}</${tag}>`).join('')
   return `<h2>${html(title)}</h2>
-<div class="scroll"><table><tr>${cells('th', columns)}</tr>
+<div class="scroll"><table><tr>${cells('th', columns, words)}</tr>
 ${rows.map((r) => `<tr>${cells('td', r)}</tr>`).join('\n')}</table></div>${note ? `\n<p>${html(note)}</p>` : ''}`
 }
+
+/** Text that is broken between its words, and not at hyphens. */
+const words = (text: string): string =>
+  text
+    .split(' ')
+    .map((word) => `<span>${html(word)}</span>`)
+    .join(' ')
 
 /** A table in plain text, columns aligned. */
 export function textTable({ names = 1, columns, rows }: Omit<Table, 'title'>): string {

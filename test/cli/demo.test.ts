@@ -46,7 +46,7 @@ it('goes on, and shows table 1, ratings and a pair', async () => {
   const report = await readFile(join(out, 'report.html'), 'utf8')
   const explained = lines.slice(
     rated + 2,
-    lines.findIndex((line) => line.startsWith('\ndone in ')),
+    lines.findIndex((line) => line.startsWith('\n▸ done in ')),
   )
   for (const text of ['LANTERN demo', 'One real pair: ', 'The same pair by the rubric', 'weighted F1', ...explained])
     expect(report).toContain(text.replaceAll('"', '&quot;'))
