@@ -147,6 +147,16 @@ describe('table 2', () => {
   })
 })
 
+describe('table 2 on our own models', () => {
+  it('trains every row but the teacher alike', () => {
+    const { stages } = TABLES[2].grid(TABLES[2].schema.parse({}))
+    const [teacher, ...others] = stages.map(({ name, training }) => ({ name, training }))
+    expect(teacher!.name).toBe('teacher')
+    expect(others.map(({ name }) => name)).toEqual(['middle-student', 'alone', 'direct', 'staged'])
+    for (const { training } of others) expect(training).toEqual(others[0]!.training)
+  })
+})
+
 describe('table 3', () => {
   it('compares models as they come and fine-tuned', async () => {
     const done = (await table(3, { ...common(), out: at('three'), models: [at('large'), at('small')] }, context))!

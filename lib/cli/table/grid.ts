@@ -48,6 +48,8 @@ export const OURS = {
 export const SMALL = {
   teacher: { steps: 240, learningRate: 1.5e-3, evalEvery: 60 },
   student: { steps: 120, learningRate: 2e-3, evalEvery: 30 },
+  /** Where stages are compared: a divergence teaches the smallest model more slowly than the data do, so few steps would compare speeds. */
+  staged: { steps: 480, learningRate: 2e-3, evalEvery: 120 },
   classifier: { steps: 200, learningRate: 1e-3, evalEvery: 50 },
   /** The head alone. */
   head: { steps: 200, learningRate: 5e-3, evalEvery: 50 },
