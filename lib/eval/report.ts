@@ -39,10 +39,10 @@ export async function renderReport(report: Report): Promise<string> {
 <style>
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6878; --line: #dde2ea; --page: #fff; --card: #f6f8fb }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #9aa5b5; --line: #2e3846; --page: #12171f; --card: #1a212c } }
-body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 1040px; margin: 2.5rem auto; padding: 0 1.25rem }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 1180px; margin: 2.5rem auto; padding: 0 1.25rem }
 h1 { font-size: 1.7rem; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
-p { color: var(--soft); margin: .3rem 0 } .scroll { overflow-x: auto }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+p { color: var(--soft); margin: .3rem 0; max-width: 62rem } .scroll { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; font-size: .94rem; font-variant-numeric: tabular-nums }
 th, td { padding: .42rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap } .name { text-align: left }
 th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom } th span { white-space: nowrap }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; padding: .5rem } figure svg { width: 100%; min-width: 640px; height: auto; display: block }
