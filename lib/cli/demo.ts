@@ -1,36 +1,33 @@
-import { readFile, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
-import type { Curve } from '../eval/plot.js'
-import { type Report, renderReport, textTable } from '../eval/report.js'
-import { writeFileAtomic } from '../files.js'
-import type { DivergenceKind } from '../ops/divergence.js'
-import { Device } from '../tensor/device.js'
-import type { TrainListener } from '../train/trainer.js'
-import { classifyTrain } from './classifyTrain.js'
-import { checkSettings, defineCommand } from './command.js'
-import { makeData } from './data.js'
+import { LEVELS } from '../distill/samples.js'
+import { type Excerpt, type Table, textTable } from '../eval/report.js'
+import { checkSettings, defineCommand, type Print } from './command.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
-import { distill } from './distill.js'
-import { type ExplainerScores, evaluate } from './eval.js'
-import { type ExplainedFit, rateAndExplain } from './fit.js'
-import { interruptible } from './interrupt.js'
+import { type ClassifierScores, evaluate } from './eval.js'
+import { rateAndExplain } from './fit.js'
+import { interruptible, unlessInterrupted } from './interrupt.js'
 import { packageFile } from './packageFile.js'
 import { folder } from './settings.js'
-import { EXPLAINER_COLUMNS, EXPLAINER_NOTE, explainerFields } from './table/explainers.js'
-import { train } from './train.js'
-import type { TrainingContext, TrainingResult } from './training.js'
-import { version } from './version.js'
+import { CLASSIFIER_COLUMNS, CLASSIFIER_NOTE, classifierFields } from './table/classifiers.js'
+import { divergences } from './table/divergences.js'
+import { OURS, SMALL, trainingOf } from './table/grid.js'
+import { layoutOf } from './table/report.js'
+import { type FinishedTable, runTable, type TableRow, tableSettings } from './table/run.js'
+import { writeTable } from './table/write.js'
+
+const steps = (of: string, usual: number) => z.int().min(1).default(usual).describe(`optimiser steps of ${of}`)
 
 const schema = z.object({
-  out: folder('gets data, models and report.html; what an earlier demo left there is replaced').default('runs/demo'),
-  pairs: z.int().min(60).default(2400).describe('generated pairs of post and profile'),
+  out: folder('gets data, a run folder for every model, table.csv, report.html').default('runs/demo'),
+  pairs: tableSettings.shape.pairs,
   seed: z.int().default(1).describe('seed of data, order and new weights'),
-  teacherSteps: z.int().min(1).default(240).describe('optimiser steps of the teacher'),
-  studentSteps: z.int().min(1).default(120).describe('optimiser steps of each student'),
-  classifierSteps: z.int().min(1).default(200).describe('optimiser steps of the classifier'),
-  scored: z.int().min(1).default(30).describe('held-out pairs that every model explains'),
+  teacherSteps: steps('the teacher', SMALL.teacher.steps),
+  studentSteps: steps('each student', SMALL.student.steps),
+  classifierSteps: steps('the classifier', SMALL.classifier.steps),
+  scored: tableSettings.shape.scored,
   device: deviceSetting,
 })
 
@@ -44,233 +41,111 @@ export function demoCommand(program: Command): void {
     description:
       'data, teacher, students distilled with four divergences, classifier, scores, report and one fit: all in a few minutes',
     schema,
-    examples: 'Example: lantern demo --out runs/demo',
-    run: async (settings) => {
-      await demo(settings, { print: console.log, signal: interruptible() })
-      return 0
-    },
+    examples: 'Interrupted, the same command goes on.\nExample: lantern demo --out runs/demo',
+    run: async (settings) => ((await demo(settings, { print: console.log, signal: interruptible() })) ? 0 : 130),
   })
 }
 
-/** The students of the paper's table 1: cross entropy alone, and each divergence beside it. */
-const STUDENTS: readonly { name: string; divergence: DivergenceKind | null }[] = [
-  { name: 'SFT', divergence: null },
-  { name: 'JS', divergence: 'jensenShannon' },
-  { name: 'FKL', divergence: 'forwardKL' },
-  { name: 'TVD', divergence: 'totalVariation' },
-  { name: 'SKL', divergence: 'symmetricKL' },
-]
-
-interface Scored {
-  name: string
-  scores: ExplainerScores
-}
-
-/** Runs the whole of it and writes report.html. @throws LanternError of any of its parts */
-export async function demo(input: DemoSettings, context: CommandContext): Promise<void> {
+/**
+ * Table 1 of the paper on models of ours, with a classifier of the same data, and one pair that both explain. Writes what a table writes.
+ * @returns whether it was finished; interrupted, the same call goes on
+ * @throws LanternError of any of its parts
+ */
+export async function demo(input: DemoSettings, context: CommandContext): Promise<boolean> {
   const settings = checkSettings('demo', schema, input)
-  await withDevice(settings, context, (device) => demoOn(device, settings, context))
+  return await withDevice(settings, context, (device) => demoOn(settings, { ...context, device }))
 }
 
-async function demoOn(device: Device, settings: z.output<typeof schema>, context: CommandContext): Promise<void> {
-  const { out, seed } = settings
-  const started = Date.now()
-  const print = (line: string) => context.print(line)
-  const heading = (text: string) => print(`\n▸ ${text}  [${Math.round((Date.now() - started) / 1000)} s]`)
-  await rm(out, { recursive: true, force: true })
-  const curves = new Curves()
-  const shared: TrainingContext = { print, signal: context.signal, device }
-  const data = join(out, 'data')
-  const bases = { teacher: packageFile('assets/teacher'), student: packageFile('assets/student') }
+type Settings = z.output<typeof schema>
 
-  heading(`Data: ${settings.pairs} pairs`)
-  await makeData({ out: data, pairs: settings.pairs, seed }, print)
+async function demoOn(settings: Settings, context: CommandContext): Promise<boolean> {
+  const { print, signal } = context
+  const started = performance.now()
+  const table = demoTable(settings)
+  const finished = await runTable(table, tableOf(settings), context)
+  if (!finished) return false
+  const layout = layoutOf(table, finished.rows)
+  for (const line of ['', layout.title, textTable(layout), layout.note!]) print(line)
+  const shown = await unlessInterrupted(signal, () => show(finished, context))
+  if (!shown) return false
+  const making = { command: 'lantern demo', settings, title: 'LANTERN demo', what: WHAT, ...shown }
+  await writeTable(table, finished, making)
+  const seconds = Math.round((performance.now() - started) / 1000)
+  print(`\n▸ done in ${seconds} s; open ${join(finished.out, 'report.html')}`)
+  return true
+}
 
-  const training = (steps: number, learningRate: number) => ({
-    steps,
-    learningRate,
-    batchSize: 16,
-    evalEvery: Math.ceil(steps / 4),
-    checkpointEvery: 0,
-    seed,
-  })
-  const run = async (name: string, start: (context: TrainingContext) => Promise<TrainingResult>) => {
-    const result = await start({ ...shared, listener: curves.listener(name) })
-    if (result.end === 'interrupted') throw context.signal?.reason
-    return result.model
+const WHAT = 'A teacher, five students from the same start and a classifier'
+
+/** Table 1, and a stage that is no row of it. */
+function demoTable({ seed, classifierSteps }: Settings): typeof divergences {
+  const from = OURS.student
+  const training = trainingOf('classifier', from, { seed, steps: classifierSteps })
+  return {
+    ...divergences,
+    grid(settings) {
+      const { stages, rows } = divergences.grid(settings)
+      return { stages: [...stages, { name: 'classifier', kind: 'classify', from, training }], rows }
+    },
   }
-  const common = { data, printEvery: 20 }
+}
 
-  heading('Teacher: supervised fine-tuning')
-  const teacher = await run('teacher', (c) =>
-    train(
-      { ...common, model: bases.teacher, out: join(out, 'teacher'), training: training(settings.teacherSteps, 1.5e-3) },
-      c,
-    ),
-  )
-  const models = [
-    { name: 'student, untrained', path: bases.student },
-    { name: 'teacher', path: teacher },
-  ]
-  for (const { name, divergence } of STUDENTS) {
-    heading(`Student: ${divergence ? `0.1 CE + 0.9 ${divergence}` : 'cross entropy alone (SFT)'}`)
-    const settingsOf = {
-      ...common,
-      model: bases.student,
-      out: join(out, name.toLowerCase()),
-      training: training(settings.studentSteps, 2e-3),
-    }
-    const path = await run(name, (c) =>
-      divergence ? distill({ ...settingsOf, teacher, distill: { divergence } }, c) : train(settingsOf, c),
-    )
-    models.push({ name: `student, ${name}`, path })
-  }
-  heading('Classifier')
-  const classifier = await run('classifier', (c) =>
-    classifyTrain(
-      {
-        ...common,
-        model: bases.student,
-        classifierHidden: 128,
-        out: join(out, 'classifier'),
-        training: training(settings.classifierSteps, 5e-4),
-      },
-      c,
-    ),
-  )
+function tableOf({ out, pairs, seed, scored, teacherSteps, studentSteps, device }: Settings) {
+  const training = { seed, steps: studentSteps }
+  const settings = { out, pairs, scored, teacherSteps, training, device }
+  return checkSettings('demo', tableSettings.extend(divergences.schema.shape), settings)
+}
 
-  heading(`Scores on ${settings.scored} held-out pairs`)
-  const test = join(data, 'test.jsonl')
-  const scored: Scored[] = []
-  for (const { name, path } of models) {
-    const { explainer } = await evaluate(
-      { model: path, data: test, limit: settings.scored, maxTokens: 256 },
-      { ...shared, print: () => {} },
-    )
-    scored.push({ name, scores: explainer! })
-  }
-  print(textTable(tableOf(scored)))
-  const rated = await evaluate({ classifier, data: test }, shared)
+/** What the demo shows besides the table: the classifier's scores, and pairs with their explanations. @throws the signal's reason when it aborts */
+async function show(
+  finished: FinishedTable,
+  context: CommandContext,
+): Promise<{ tables: Table[]; excerpts: Excerpt[] }> {
+  const { out, rows } = finished
+  const { print, signal } = context
+  const classifier = join(out, 'classifier', 'model')
+  print('\n▸ ratings of the classifier')
+  const rated = await evaluate({ classifier, data: join(out, 'data', 'test.jsonl') }, context)
+  const students = rows.filter(({ labels, models }) => labels[0] === 'student' && models[0]!.trained)
+  const verdicts = ({ models }: TableRow) => models[0]!.fields.verdictsRight!
+  const best = students.reduce((a, b) => (verdicts(b) > verdicts(a) ? b : a))
+  const name = best.labels.join(', ')
+  const { model, generated } = best.models[0]!
 
-  const best = scored
-    .filter(({ name }) => STUDENTS.some((s) => name.endsWith(s.name)))
-    .reduce((a, b) => (b.scores.explanation.statusAccuracy > a.scores.explanation.statusAccuracy ? b : a))
-  heading(`One real pair, explained by the ${best.name}`)
+  print(`\n▸ one real pair, explained by: ${name}`)
   const pair = { job: packageFile('examples/job.json'), profile: packageFile('examples/profile.json') }
-  const explainer = models.find(({ name }) => name === best.name)!.path
-  const fit = await rateAndExplain(
-    { ...pair, classifier, explainer },
-    { ...shared, print: (piece) => void process.stdout.write(piece) },
-  )
-
-  const seconds = Math.round((Date.now() - started) / 1000)
-  const report = join(out, 'report.html')
-  await writeFileAtomic(
-    report,
-    await renderReport(await reportOf({ scored, curves, rated, best, fit, pair, settings, seconds, device })),
-  )
-  heading(`Done; open ${report}`)
-}
-
-/** Loss curves by run. */
-class Curves {
-  readonly train: Curve[] = []
-  readonly validation: Curve[] = []
-
-  listener(name: string): TrainListener {
-    const steps: [number, number][] = []
-    const evaluations: [number, number][] = []
-    this.train.push({ name, points: steps })
-    this.validation.push({ name, points: evaluations })
-    return {
-      onStep: ({ step, parts }) => void steps.push([step, parts.ce!]),
-      onEval: ({ step, parts }) => void evaluations.push([step, parts.ce ?? parts.loss!]),
-    }
-  }
-}
-
-const percent = (share: number) => (100 * share).toFixed(1)
-
-/** The layout of the paper's table 1, and behind it how right the explanations are. */
-function tableOf(scored: readonly Scored[]) {
-  return {
-    columns: ['model', ...EXPLAINER_COLUMNS.map(({ title }) => title)],
-    rows: scored.map(({ name, scores }) => {
-      const fields = explainerFields(scores)
-      return [name, ...EXPLAINER_COLUMNS.map(({ field, text }) => text(fields[field]!))]
-    }),
-  }
-}
-
-interface Outcome {
-  scored: readonly Scored[]
-  curves: Curves
-  rated: Awaited<ReturnType<typeof evaluate>>
-  best: Scored
-  fit: ExplainedFit
-  pair: { job: string; profile: string }
-  settings: z.output<typeof schema>
-  seconds: number
-  device: Device
-}
-
-async function reportOf({
-  scored,
-  curves,
-  rated,
-  best,
-  fit,
-  pair,
-  settings,
-  seconds,
-  device,
-}: Outcome): Promise<Report> {
-  const { accuracy, weightedF1, samples } = rated.classifier!
-  const decoders = (list: readonly Curve[]) => list.filter(({ name }) => name !== 'classifier')
-  const shown = best.scores.generated[0]!
+  const fit = await rateAndExplain({ ...pair, classifier, explainer: model }, { ...context, print: byLine(print) })
+  signal?.throwIfAborted()
   const { title } = JSON.parse(await readFile(pair.job, 'utf8')) as { title: string }
+  const { text, reference } = generated![0]!
   return {
-    title: 'LANTERN demo',
-    lead: `A teacher, five students from the same start and a classifier, trained and scored in ${Math.round(seconds / 6) / 10} minutes on ${device.name}.`,
-    tables: [
-      {
-        title: 'Explanations of held-out pairs (table 1 of the paper)',
-        ...tableOf(scored),
-        note: `${best.scores.samples} pairs. ${EXPLAINER_NOTE}`,
-      },
-      {
-        title: 'Ratings',
-        columns: ['classifier', 'accuracy', 'weighted F1', 'pairs'],
-        rows: [['low, medium, high', `${percent(accuracy)} %`, percent(weightedF1), String(samples)]],
-      },
-    ],
-    plots: [
-      {
-        title: 'Training: cross entropy',
-        xLabel: 'optimiser step',
-        yLabel: 'nats a token',
-        logarithmic: true,
-        curves: decoders(curves.train),
-      },
-      {
-        title: 'Validation: cross entropy',
-        xLabel: 'optimiser step',
-        yLabel: 'nats a token',
-        curves: decoders(curves.validation),
-      },
-    ],
+    tables: [ratingsOf(rated.classifier!)],
     excerpts: [
       { title: `One real pair: ${title}`, text: `Rated ${fit.level}\n\n${fit.explanation}` },
-      { title: `A held-out pair, explained by the ${best.name}`, text: shown.text },
-      { title: 'The same pair by the rubric', text: shown.reference },
+      { title: `A held-out pair, explained by: ${name}`, text },
+      { title: 'The same pair by the rubric', text: reference },
     ],
-    madeWith: {
-      command: 'lantern demo',
-      version,
-      ...settings,
-      seconds,
-      device: device.name,
-      ...(device.kind === 'cpu' && { instructionSet: Device.describe().instructionSet }),
-    },
+  }
+}
+
+function ratingsOf(scores: ClassifierScores): Table {
+  const fields = classifierFields(scores)
+  return {
+    title: 'Ratings',
+    columns: ['classifier', 'pairs', ...CLASSIFIER_COLUMNS.map(({ title }) => title)],
+    rows: [
+      [LEVELS.join(', '), String(scores.samples), ...CLASSIFIER_COLUMNS.map(({ field, text }) => text(fields[field]!))],
+    ],
+    note: CLASSIFIER_NOTE,
+  }
+}
+
+/** Takes text in pieces and prints its lines. */
+function byLine(print: Print): Print {
+  let begun = ''
+  return (piece) => {
+    const lines = (begun + piece).split('\n')
+    begun = lines.pop()!
+    for (const line of lines) print(line)
   }
 }

@@ -19,7 +19,7 @@ import type { Tokenizer } from '../text/tokenizer.js'
 import { fitSamples, microBatches, type Sample, weightOf } from '../train/batches.js'
 import { checkSettings, defineCommand } from './command.js'
 import { type CommandContext, deviceSetting, withDevice } from './device.js'
-import { interruptible } from './interrupt.js'
+import { interruptible, unlessInterrupted } from './interrupt.js'
 import { levelLogits } from './levelLogits.js'
 import { openModel } from './models.js'
 import { classificationLines, explainerLines } from './scores.js'
@@ -90,13 +90,7 @@ export function evalCommand(program: Command): void {
       'Example: lantern eval --model runs/js/model --classifier runs/classifier/model --data data/test.jsonl --limit 100',
     run: async (settings) => {
       const signal = interruptible('leaving')
-      try {
-        await evaluate(settings, { print: console.log, signal })
-        return 0
-      } catch (error) {
-        if (!signal.aborted) throw error
-        return 130
-      }
+      return (await unlessInterrupted(signal, () => evaluate(settings, { print: console.log, signal }))) ? 0 : 130
     },
   })
 }

@@ -16,3 +16,13 @@ export function interruptible(doing = 'saving and leaving after this step'): Abo
   process.on('SIGTERM', stop)
   return controller.signal
 }
+
+/** What the work makes; null when the signal ended it. @throws whatever else ends it */
+export async function unlessInterrupted<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!signal?.aborted) throw error
+    return null
+  }
+}

@@ -23,10 +23,10 @@ import { version } from './version.js'
 
 /** The context of a training command. */
 export interface TrainingContext extends CommandContext {
-  /** How the user goes on after an interruption; default: with --resume. */
-  goOn?: string
   /** Hears of every step and validation, besides the printed lines. */
   listener?: TrainListener
+  /** How to go on after an interruption, for the message; default: with --resume. */
+  goOn?: string
 }
 
 /** How a training command ended. */

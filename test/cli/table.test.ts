@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { makeData } from '../../lib/cli/data.js'
 import { namesOf, OURS, trainingOf } from '../../lib/cli/table/grid.js'
+import type { FinishedTable } from '../../lib/cli/table/run.js'
 import { TABLES, table } from '../../lib/cli/table/table.js'
 import { ConfigError, DatasetError } from '../../lib/errors.js'
 import { fileDigest, modelDigest } from '../../lib/models/digest.js'
@@ -17,6 +18,8 @@ const lines: string[] = []
 const context = { device, print: (line: string) => void lines.push(line) }
 const training = { steps: 2, batchSize: 4, evalEvery: 1, learningRate: 1e-3 }
 const common = () => ({ data: at('data'), scored: 2, maxTokens: 4, training })
+/** Of tables with one seed. */
+const models = ({ rows }: FinishedTable) => rows.map(({ models }) => models[0]!)
 const printed = (pattern: RegExp) => lines.filter((line) => pattern.test(line))
 
 /** The cells of table.csv. */
@@ -52,7 +55,7 @@ describe('table 1', () => {
       if (/^\[\d\/\d\] tvd /.test(line)) controller.abort()
     }
     expect(await table(1, settings(), { device, print, signal: controller.signal })).toBeNull()
-    expect(lines.at(-1)).toBe('interrupted; the same command goes on')
+    expect(lines.at(-1)).toBe('interrupted; still to do: tvd, fkl. The same command goes on in the middle of tvd')
     lines.length = 0
     const done = (await table(1, settings(), context))!
     expect(done.rows.map(({ labels }) => labels)).toEqual([
@@ -80,18 +83,20 @@ describe('table 1', () => {
   it('keeps what nothing has changed of, scores included', async () => {
     const before = await csv('one')
     lines.length = 0
-    const again = (await table(1, settings(), context))!
-    expect(again.rows.every(({ trained }) => trained === null || trained.skipped)).toBe(true)
-    const scores = await stat(at('one', 'scores', `${again.rows[4]!.digest.slice(0, 16)}.json`))
+    const again = models((await table(1, settings(), context))!)
+    expect(again.every(({ trained }) => trained === null || trained.skipped)).toBe(true)
+    const file = at('one', 'scores', `${again[4]!.digest.slice(0, 16)}.json`)
+    const scores = await stat(file)
     expect(await csv('one')).toEqual(before)
-    const other = (await table(1, { ...settings(), scored: 1 }, context))!
-    expect(other.rows.every(({ trained }) => trained === null || trained.skipped)).toBe(true)
-    const rescored = await stat(at('one', 'scores', `${again.rows[4]!.digest.slice(0, 16)}.json`))
-    expect(rescored.mtimeMs).toBeGreaterThan(scores.mtimeMs)
+    const other = models((await table(1, { ...settings(), scored: 1 }, context))!)
+    expect(other.every(({ trained }) => trained === null || trained.skipped)).toBe(true)
+    expect(again[4]!.generated).toHaveLength(2)
+    expect(other[4]!.generated).toEqual(again[4]!.generated!.slice(0, 1))
+    expect((await stat(file)).mtimeMs).toBeGreaterThan(scores.mtimeMs)
   })
 
   it('writes every number with what it comes from', async () => {
-    const { rows } = (await table(1, settings(), context))!
+    const rows = models((await table(1, settings(), context))!)
     const [head, ...cells] = await csv('one')
     const column = (name: string) => cells.map((row) => row[head!.indexOf(name)])
     expect(column('rougeL').map(Number)).toEqual(rows.map(({ fields }) => fields.rougeL))
@@ -106,13 +111,13 @@ describe('table 1', () => {
     const made = JSON.parse(await readFile(at('one', 'made-with.json'), 'utf8'))
     expect(made).toMatchObject({ command: 'lantern table 1', steps: 2, lambdaKd: 0.9, out: at('one') })
     const report = await readFile(at('one', 'report.html'), 'utf8')
-    expect(report.match(/<svg/g)).toHaveLength(2)
+    expect(report.match(/<svg/g)).toHaveLength(3)
     expect(report).toContain('ROUGE-L, with 95 % bootstrap intervals')
   })
 
   it('takes a teacher that is tuned already', async () => {
     const tuned = { ...common(), out: at('tuned'), tunedTeacher: at('one', 'teacher', 'model'), student: at('small') }
-    const { rows } = (await table(1, { ...tuned, divergences: ['totalVariation' as const] }, context))!
+    const rows = models((await table(1, { ...tuned, divergences: ['totalVariation' as const] }, context))!)
     const fromOne = await modelDigest(at('one', 'tvd', 'model'))
     expect(rows.map(({ trained }) => trained?.name)).toEqual([undefined, undefined, 'sft', 'tvd'])
     expect(rows[3]!.digest).toBe(fromOne) // the same student, of the same teacher
@@ -128,9 +133,9 @@ describe('table 1', () => {
 
 describe('table 2', () => {
   it('distils at once and in stages', async () => {
-    const models = { teacher: at('large'), middle: [at('large'), at('small')], student: at('small') }
-    const { rows } = (await table(2, { ...common(), out: at('two'), ...models }, context))!
-    expect(rows.map(({ labels }) => labels.join(': '))).toEqual([
+    const sizes = { teacher: at('large'), middle: [at('large'), at('small')], student: at('small') }
+    const done = (await table(2, { ...common(), out: at('two'), ...sizes }, context))!
+    expect(done.rows.map(({ labels }) => labels.join(': '))).toEqual([
       'teacher: the data',
       'large: teacher',
       'small: teacher -> large',
@@ -138,38 +143,91 @@ describe('table 2', () => {
       'small: teacher',
       'small: teacher -> large -> small',
     ])
-    expect(new Set(rows.map(({ digest }) => digest)).size).toBe(6)
+    expect(new Set(models(done).map(({ digest }) => digest)).size).toBe(6)
+  })
+})
+
+describe('table 2 on our own models', () => {
+  it('trains every row but the teacher alike', () => {
+    const { stages } = TABLES[2].grid(TABLES[2].schema.parse({}))
+    const [teacher, ...others] = stages.map(({ name, training }) => ({ name, training }))
+    expect(teacher!.name).toBe('teacher')
+    expect(others.map(({ name }) => name)).toEqual(['middle-student', 'alone', 'direct', 'staged'])
+    for (const { training } of others) expect(training).toEqual(others[0]!.training)
   })
 })
 
 describe('table 3', () => {
   it('compares models as they come and fine-tuned', async () => {
-    const models = [at('large'), at('small')]
-    const { rows } = (await table(3, { ...common(), out: at('three'), models }, context))!
-    expect(rows.map(({ labels, trained }) => [...labels, trained?.name])).toEqual([
+    const done = (await table(3, { ...common(), out: at('three'), models: [at('large'), at('small')] }, context))!
+    expect(done.rows.map(({ labels, models }) => [...labels, models[0]!.trained?.name])).toEqual([
       ['large', 'none', undefined],
       ['large', 'SFT', 'large'],
       ['small', 'none', undefined],
       ['small', 'SFT', 'small'],
     ])
-    expect(rows[1]!.fields.loss).toBeLessThan(rows[0]!.fields.loss!)
+    const [start, tuned] = models(done)
+    expect(tuned!.fields.loss).toBeLessThan(start!.fields.loss!)
   })
 })
 
 describe('table 4', () => {
   it('crosses structure, interaction, pooling and what is trained', async () => {
-    const { rows } = (await table(4, { ...common(), out: at('four'), models: [at('small')] }, context))!
+    const done = (await table(4, { ...common(), out: at('four'), models: [at('small')] }, context))!
+    const { rows } = done
     expect(rows).toHaveLength(12)
     expect(new Set(rows.map(({ labels }) => labels.join())).size).toBe(12)
     expect(rows[0]!.labels).toEqual(['small', 'seqCls', '-', 'last', 'frozen'])
-    for (const { fields } of rows) {
+    for (const { fields } of models(done)) {
       expect(fields.weightedF1Low!).toBeLessThanOrEqual(fields.weightedF1!)
       expect(fields.accuracy!).toBeLessThanOrEqual(1)
     }
-    const config = JSON.parse(await readFile(join(rows[10]!.model, 'config.json'), 'utf8'))
+    const config = JSON.parse(await readFile(join(models(done)[10]!.model, 'config.json'), 'utf8'))
     expect(rows[10]!.labels).toEqual(['small', 'twoTower', 'dot', 'mean', 'frozen'])
     expect(config).toMatchObject({ two_tower: { interaction: 'dot' }, classifier_pooling: 'mean' })
     expect((await csv('four'))[0]).toContain('weightedF1High')
+  })
+})
+
+describe('seeds', () => {
+  const settings = () => ({ ...common(), out: at('seeds'), teacher: at('large'), student: at('small') })
+  const one = { divergences: ['totalVariation' as const] }
+  let done: FinishedTable
+
+  it('trains every row with each, and nothing again that is there', async () => {
+    await table(1, { ...settings(), ...one }, context)
+    lines.length = 0
+    done = (await table(1, { ...settings(), ...one, seeds: 2 }, context))!
+    expect(printed(/nothing it is made from has changed/)).toHaveLength(3)
+    expect(done.rows.map(({ models }) => models.map(({ trained }) => trained?.seed))).toEqual([
+      [undefined],
+      [1, 2],
+      [1, 2],
+      [1, 2],
+    ])
+    const digests = done.rows.flatMap(({ models }) => models.map(({ digest }) => digest))
+    expect(new Set(digests).size).toBe(7)
+    const made = JSON.parse(await readFile(join(done.rows[3]!.models[1]!.model, 'made-with.json'), 'utf8'))
+    expect(made.settings).toMatchObject({ teacher: at('seeds/teacher-seed-2/model'), training: { seed: 2 } })
+  })
+
+  it('prints mean and standard deviation, and writes every model besides', async () => {
+    const header = lines.findIndex((line) => line.startsWith('Table 1: '))
+    const rows = lines[header + 1]!.split('\n').slice(2)
+    expect(rows[0]).not.toContain('±')
+    const [a, b] = done.rows[3]!.models.map(({ fields }) => fields.loss!)
+    const mean = (a! + b!) / 2
+    const deviation = Math.abs(a! - b!) / Math.SQRT2
+    expect(rows[3]).toContain(` ${mean.toFixed(3)} ± ${deviation.toFixed(3)} `)
+    const [head, ...cells] = await csv('seeds')
+    const column = (name: string) => cells.map((row) => row[head!.indexOf(name)])
+    expect(column('seed')).toEqual(['', ...[1, 2, 3].flatMap(() => ['1', '2', 'mean', 'deviation'])])
+    const last = column('loss').slice(-4).map(Number)
+    expect(last.slice(0, 2)).toEqual([a, b])
+    expect(last[2]).toBeCloseTo(mean, 12)
+    expect(last[3]).toBeCloseTo(deviation, 12)
+    expect(column('rougeLLow').at(-1)).toBe('')
+    expect(await readFile(at('seeds', 'report.html'), 'utf8')).toContain('mean and standard deviation of 2 seeds')
   })
 })
 

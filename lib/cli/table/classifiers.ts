@@ -1,9 +1,8 @@
 import { z } from 'zod'
-import type { ChainSettings } from '../chain.js'
 import { classifierSettings } from '../classifyTrain.js'
 import type { ClassifierScores } from '../eval.js'
 import { tableTraining } from './explainers.js'
-import { type Column, type Grid, namesOf, OURS, type PaperTable, trainingOf } from './grid.js'
+import { type Column, type Grid, namesOf, OURS, type PaperTable, type TrainingStage, trainingOf } from './grid.js'
 
 const percent = (share: number): string => (100 * share).toFixed(1)
 
@@ -72,7 +71,7 @@ export const classifiers: PaperTable<typeof schema> = {
             const name = parts.filter((part) => part !== '-').join('-')
             const asked = trainingOf(frozen ? 'head' : 'classifier', from, training)
             const stage = { name, kind: 'classify', from, ...classifier, ...head, pooling, frozen, training: asked }
-            grid.stages.push(stage as ChainSettings['stages'][number])
+            grid.stages.push(stage as TrainingStage)
             grid.rows.push({ labels: parts, model: name })
           }
     return grid

@@ -1,9 +1,8 @@
 import { z } from 'zod'
-import type { ChainSettings } from '../chain.js'
 import { withoutDefaults } from '../command.js'
 import type { ExplainerScores } from '../eval.js'
 import { folder, trainingSettings } from '../settings.js'
-import { type Column, OURS, trainingOf } from './grid.js'
+import { type Column, OURS, type TrainingStage, trainingOf } from './grid.js'
 
 const percent = (share: number): string => (100 * share).toFixed(1)
 const share = (field: string, title: string): Column => ({ field, title, text: percent })
@@ -58,7 +57,7 @@ export const teacherSettings = z.object({
 
 /** The teacher of a grid: its stage, unless it is tuned already, and what other stages call it. */
 export function teacherOf(settings: z.output<typeof teacherSettings>): {
-  stages: ChainSettings['stages']
+  stages: TrainingStage[]
   teacher: string
 } {
   const { tunedTeacher, teacher: from = OURS.teacher, teacherSteps, teacherLearningRate, training } = settings
@@ -68,5 +67,5 @@ export function teacherOf(settings: z.output<typeof teacherSettings>): {
     ...(teacherLearningRate !== undefined && { learningRate: teacherLearningRate }),
   }
   const stage = { name: 'teacher', kind: 'sft', from, training: trainingOf('teacher', from, { ...training, ...own }) }
-  return { stages: [stage as ChainSettings['stages'][number]], teacher: 'teacher' }
+  return { stages: [stage as TrainingStage], teacher: 'teacher' }
 }

@@ -3,6 +3,9 @@ import type { z } from 'zod'
 import type { ChainSettings } from '../chain.js'
 import { packageFile } from '../packageFile.js'
 
+/** A stage that trains a model. */
+export type TrainingStage = Exclude<ChainSettings['stages'][number], { kind: 'signal' }>
+
 /** A row of a table before it is scored: what stands in its first cells, and the model that is scored. */
 export interface GridRow {
   labels: readonly string[]
@@ -12,7 +15,7 @@ export interface GridRow {
 
 /** A table before it is run: what is trained for it, and its rows. */
 export interface Grid {
-  stages: ChainSettings['stages']
+  stages: TrainingStage[]
   rows: GridRow[]
 }
 
@@ -45,9 +48,11 @@ export const OURS = {
 } as const
 
 /** Training that suits our base models, by what is trained: minutes for a whole table. */
-const SMALL = {
+export const SMALL = {
   teacher: { steps: 240, learningRate: 1.5e-3, evalEvery: 60 },
   student: { steps: 120, learningRate: 2e-3, evalEvery: 30 },
+  /** Where stages are compared: a divergence teaches the smallest model more slowly than the data do, so few steps would compare speeds. */
+  staged: { steps: 480, learningRate: 2e-3, evalEvery: 120 },
   classifier: { steps: 200, learningRate: 1e-3, evalEvery: 50 },
   /** The head alone. */
   head: { steps: 200, learningRate: 5e-3, evalEvery: 50 },

@@ -24,7 +24,7 @@ export const multiStage: PaperTable<typeof schema> = {
     const { middle, student = OURS.mini, distill, training } = settings
     const { stages, teacher } = teacherOf(settings)
     const learn = (name: string, from: string, teacher: string) =>
-      stages.push({ name, kind: 'distill', from, teacher, distill, training: trainingOf('student', from, training) })
+      stages.push({ name, kind: 'distill', from, teacher, distill, training: trainingOf('staged', from, training) })
     const rows = [{ labels: ['teacher', 'the data'], model: teacher }]
     const way = ['teacher']
     let last = teacher
@@ -35,7 +35,7 @@ export const multiStage: PaperTable<typeof schema> = {
       way.push(name)
     }
     const [small] = namesOf([student]) as [string]
-    stages.push({ name: 'alone', kind: 'sft', from: student, training: trainingOf('student', student, training) })
+    stages.push({ name: 'alone', kind: 'sft', from: student, training: trainingOf('staged', student, training) })
     learn('direct', student, teacher)
     learn('staged', student, last)
     rows.push(

@@ -3,7 +3,6 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { DatasetError } from '../../errors.js'
-import type { MeanInterval } from '../../eval/bootstrap.js'
 import { writeFileAtomic } from '../../files.js'
 import { fileDigest, modelDigest } from '../../models/digest.js'
 import { parameterCount } from '../../models/families.js'
@@ -12,13 +11,15 @@ import type { Print } from '../command.js'
 import { makeData } from '../data.js'
 import { dataDigests } from '../dataFiles.js'
 import { type CommandContext, deviceSetting, withDevice } from '../device.js'
-import { evaluate } from '../eval.js'
+import { type ExplainerScores, evaluate } from '../eval.js'
+import { unlessInterrupted } from '../interrupt.js'
 import { folder, runSettings } from '../settings.js'
 import { type StageRow, stagesOf } from '../stages.js'
 import { version } from '../version.js'
 import { classifierFields } from './classifiers.js'
 import { explainerFields } from './explainers.js'
-import type { GridRow, PaperTable } from './grid.js'
+import type { Grid, PaperTable } from './grid.js'
+import { ofSeed } from './seeds.js'
 
 /** What every table is told, whatever it compares. */
 export const tableSettings = z.object({
@@ -31,21 +32,34 @@ export const tableSettings = z.object({
     .optional()
     .describe('held-out pairs that a row is scored on (default: 60 explained, all rated)'),
   maxTokens: z.int().min(1).default(256).describe('most tokens of an explanation'),
+  seeds: z.int().min(1).default(1).describe('how often every row is trained, each time with the next seed'),
   bootstrapSeed: z.int().default(0).describe('seed of the bootstrap intervals'),
   anyway: runSettings.shape.anyway,
   printEvery: z.int().min(1).default(20).describe('steps between two lines of progress'),
   device: deviceSetting,
 })
 
-/** A row of a finished table. */
-export interface TableRow extends GridRow {
-  /** Numbers by the fields of the columns, and what they come from. */
-  fields: Record<string, number>
-  /** SHA-256 of the model's config, weights and tokenizer. */
+/** A model of a row, scored. */
+export interface ScoredModel {
+  /** Its folder. */
+  model: string
+  /** SHA-256 of its config, weights and tokenizer. */
   digest: string
   parameters: number
+  /** Numbers by the fields of the columns, and the intervals of some. */
+  fields: Record<string, number>
+  /** What an explainer wrote; classifiers write nothing. */
+  generated?: ExplainerScores['generated']
   /** Null for a model that was not trained here. */
-  trained: StageRow | null
+  trained: (StageRow & { seed: number }) | null
+}
+
+/** A row of a finished table. */
+export interface TableRow {
+  /** What stands in its first cells. */
+  labels: readonly string[]
+  /** One for each seed, the first seed's first; where nothing was trained, one. */
+  models: readonly ScoredModel[]
 }
 
 /** A finished table. */
@@ -54,10 +68,15 @@ export interface FinishedTable {
   rows: TableRow[]
   /** SHA-256 by file. */
   data: Record<string, string>
+  /** Of training, of all its stages. */
+  seconds: number
   device: string
 }
 
 type Settings = z.output<typeof tableSettings>
+
+/** A grid of a seed. */
+type SeededGrid = Grid & { seed: number }
 
 /**
  * Trains what a table needs and scores its rows. What has been done with the same data, models and settings is kept.
@@ -69,33 +88,65 @@ export async function runTable<S extends z.ZodObject>(
   settings: Settings & z.output<S>,
   context: CommandContext,
 ): Promise<FinishedTable | null> {
-  const { out = `runs/table-${table.number}`, anyway, printEvery } = settings
-  const data = settings.data ?? (await generated(join(out, 'data'), settings, context.print))
-  requireTest(data)
+  const { out = `runs/table-${table.number}`, anyway, printEvery, seeds } = settings
   const grid = table.grid(settings)
+  const first = firstSeed(settings)
+  const grids = Array.from({ length: seeds }, (_, i): SeededGrid => {
+    const seed = first + i
+    return { seed, ...(i === 0 ? grid : ofSeed(grid, seed)) }
+  })
   return await withDevice(settings, context, async (device) => {
+    const data = settings.data ?? (await generated(join(out, 'data'), settings, context.print))
+    requireTest(data)
     const own = { ...context, device }
-    const { end, stages } = await stagesOf({ data, out, anyway, printEvery, stages: grid.stages }, own)
+    const chain = { data, out, anyway, printEvery, stages: grids.flatMap(({ stages }) => stages) }
+    const { end, stages } = await stagesOf(chain, own)
     if (end === 'interrupted') return null
-    const rows: TableRow[] = []
-    for (const row of grid.rows) {
-      if (context.signal?.aborted) return null
-      const trained = stages.find(({ name }) => name === row.model) ?? null
-      const model = trained?.made ?? row.model
-      const digest = await modelDigest(model)
-      const fields = await scored(table.scores, { model, digest, data, out }, settings, own)
-      const parameters = parameterCount(await readFolderConfig(model))
-      rows.push({ ...row, model, fields, digest, parameters, trained })
-      context.print(`scored ${rows.length} of ${grid.rows.length}: ${row.labels.join(', ')}`)
+    const score = (model: string) => scored(table.scores, { model, data, out }, settings, own)
+    const rows = await unlessInterrupted(own.signal, () => scoredRows(grids, stages, score, own))
+    if (!rows) {
+      context.print('interrupted while rows were scored; the same command goes on')
+      return null
     }
-    return { out, rows, data: await dataDigests(data), device: device.name }
+    const seconds = stages.reduce((sum, { result }) => sum + result.seconds, 0)
+    return { out, rows, data: await dataDigests(data), seconds, device: device.name }
   })
 }
 
-async function generated(folder: string, { pairs, training }: Settings & { training?: unknown }, print: Print) {
-  const { seed = 1 } = (training ?? {}) as { seed?: number }
+/** Scores all models of all rows. @throws the signal's reason when it aborts */
+async function scoredRows(
+  grids: readonly SeededGrid[],
+  stages: readonly StageRow[],
+  score: (model: string) => Promise<Omit<ScoredModel, 'trained'>>,
+  { print, signal }: CommandContext,
+): Promise<TableRow[]> {
+  const rows: TableRow[] = []
+  const grid = grids[0]!
+  print('')
+  for (const [i, { labels }] of grid.rows.entries()) {
+    const models: ScoredModel[] = []
+    for (const { seed, rows } of grids) {
+      signal?.throwIfAborted()
+      const reference = rows[i]!.model
+      const stage = stages.find(({ name }) => name === reference)
+      if (!stage && models.length > 0) break // what is not trained is the same with every seed
+      models.push({ ...(await score(stage?.made ?? reference)), trained: stage ? { ...stage, seed } : null })
+    }
+    rows.push({ labels, models })
+    print(`scored ${rows.length} of ${grid.rows.length}: ${labels.join(', ')}`)
+  }
+  return rows
+}
+
+/** The seed that a table begins with, for its data as for its training. */
+function firstSeed(settings: object): number {
+  return (settings as { training?: { seed?: number } }).training?.seed ?? 1
+}
+
+async function generated(folder: string, settings: Settings, print: Print): Promise<string> {
+  const { pairs } = settings
   print(`no data was named: ${pairs} generated pairs stand in for it`)
-  await makeData({ out: folder, pairs, seed }, print)
+  await makeData({ out: folder, pairs, seed: firstSeed(settings) }, print)
   return folder
 }
 
@@ -110,37 +161,34 @@ function requireTest(data: string): void {
 }
 
 /** A score that was taken before, of what. */
-interface ScoreFile {
+interface ScoreFile extends Pick<ScoredModel, 'fields' | 'generated'> {
   inputs: Record<string, string | number>
-  fields: Record<string, number>
 }
 
 /** Scores a model, unless that has been done. */
 async function scored(
   scores: PaperTable['scores'],
-  { model, digest, data, out }: { model: string; digest: string; data: string; out: string },
+  { model, data, out }: { model: string; data: string; out: string },
   settings: Settings,
   context: CommandContext,
-): Promise<Record<string, number>> {
+): Promise<Omit<ScoredModel, 'trained'>> {
   const test = join(data, 'test.jsonl')
   const { maxTokens, bootstrapSeed: seed } = settings
   const limit = settings.scored ?? (scores === 'explanations' ? 60 : undefined)
+  const digest = await modelDigest(model)
+  const scoredModel = { model, digest, parameters: parameterCount(await readFolderConfig(model)) }
   const inputs = { version, digest, test: await fileDigest(test), scores, limit: limit ?? 'all', maxTokens, seed }
   const file = join(out, 'scores', `${digest.slice(0, 16)}.json`)
-  const before = await readFile(file, 'utf8').then(JSON.parse, () => null) // none, or torn: it is scored
-  if (JSON.stringify((before as ScoreFile | null)?.inputs) === JSON.stringify(inputs))
-    return (before as ScoreFile).fields
+  const before: ScoreFile | null = await readFile(file, 'utf8').then(JSON.parse, () => null) // none, or torn: it is scored
+  if (before && JSON.stringify(before.inputs) === JSON.stringify(inputs)) {
+    const { fields, generated } = before
+    return { ...scoredModel, fields, generated }
+  }
   const role = scores === 'explanations' ? { model } : { classifier: model }
   const result = await evaluate({ ...role, data: test, limit, maxTokens, seed }, { ...context, print: () => {} })
   const fields = result.explainer ? explainerFields(result.explainer) : classifierFields(result.classifier!)
+  const generated = result.explainer?.generated
   await mkdir(join(out, 'scores'), { recursive: true })
-  await writeFileAtomic(file, `${JSON.stringify({ inputs, fields } satisfies ScoreFile, null, 2)}\n`)
-  return fields
+  await writeFileAtomic(file, `${JSON.stringify({ inputs, fields, generated } satisfies ScoreFile, null, 2)}\n`)
+  return { ...scoredModel, fields, generated }
 }
-
-/** A number of a row with its interval, where the row has one: `name`, `nameLow`, `nameHigh`. */
-export const intervalOf = ({ fields }: TableRow, name: string): MeanInterval => ({
-  mean: fields[name]!,
-  low: fields[`${name}Low`] ?? fields[name]!,
-  high: fields[`${name}High`] ?? fields[name]!,
-})

@@ -9,8 +9,9 @@ import { classifiers } from './classifiers.js'
 import { divergences } from './divergences.js'
 import type { PaperTable } from './grid.js'
 import { multiStage } from './multiStage.js'
+import { layoutOf } from './report.js'
 import { type FinishedTable, runTable, tableSettings } from './run.js'
-import { layoutOf, type Provenance, writeTable } from './write.js'
+import { writeTable } from './write.js'
 
 /** The tables of the paper that are commands. */
 export const TABLES = { 1: divergences, 2: multiStage, 3: baseModels, 4: classifiers } as const
@@ -61,27 +62,11 @@ async function finish(
   settings: z.output<typeof tableSettings> & Record<string, unknown>,
   context: CommandContext,
 ): Promise<FinishedTable | null> {
-  const finished = await runTable(table, settings, context).catch((error: unknown) => {
-    if (context.signal?.aborted) return null // while a row was scored
-    throw error
-  })
-  if (!finished) {
-    context.print('interrupted; the same command goes on')
-    return null
-  }
-  const files = await writeTable(table, finished, flat(settings))
+  const finished = await runTable(table, settings, context)
+  if (!finished) return null
+  const files = await writeTable(table, finished, { command: `lantern table ${table.number}`, settings })
   const layout = layoutOf(table, finished.rows)
   for (const line of ['', layout.title, textTable(layout), layout.note!, `written: ${files.join(', ')}`])
     context.print(line)
   return finished
-}
-
-/** Settings as one list of words and numbers. */
-function flat(settings: Record<string, unknown>): Provenance {
-  const entries = Object.entries(settings).flatMap(([key, value]): [string, string | number][] => {
-    if (value === undefined) return []
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return Object.entries(flat({ ...value }))
-    return [[key, typeof value === 'number' ? value : String(value)]]
-  })
-  return Object.fromEntries(entries)
 }
