@@ -20,9 +20,9 @@ constexpr int kRowsFor = M == 1 || kLanes < 16 ? 1 : 2;
 template <int M>
 constexpr int kSumsFor = M == 1 ? 4 : M <= 4 ? 2 : 1;
 
-// products[m][r] = row r of W times row m of x, still to be summed over the lanes. x: rows of units of U, `stride` apart, zeros beyond k.
+// products[m][at + r] = row r of W times row m of x, still to be summed over the lanes. x: rows of units of U, `stride` apart, zeros beyond k.
 template <class U, class W, int M, int R>
-LANTERN_INLINE void dotRows(const W* w, int64_t ldw, const unit* x, int64_t stride, int64_t k, vint (*products)[kLanes]) {
+LANTERN_INLINE void dotRows(const W* w, int64_t ldw, const unit* x, int64_t stride, int64_t k, vfloat (&products)[M][kLanes], int64_t at) {
   constexpr int kSums = kSumsFor<M>;
   constexpr int64_t kVector = kLanes * kUnit<U>, kStep = kSums * kVector;
   vfloat acc[R][M][kSums] = {};
@@ -58,7 +58,7 @@ LANTERN_INLINE void dotRows(const W* w, int64_t ldw, const unit* x, int64_t stri
       vfloat total = acc[r][m][0];
 #pragma GCC unroll 4
       for (int s = 1; s < kSums; ++s) total += acc[r][m][s];
-      products[m][r] = asInt(total);
+      products[m][at + r] = total;
     }
 }
 
@@ -71,20 +71,11 @@ void run(const MatmulParams& p, Context& c, const unit* x, int64_t stride) {
     const int64_t end = std::min(p.n, (item + 1) * rows);
     for (int64_t n0 = item * rows; n0 < end; n0 += kLanes) {
       const int64_t count = std::min<int64_t>(kLanes, end - n0);
-      vint products[M][kLanes];
-      if (count < kLanes) std::fill_n(&products[0][0], M * kLanes, vint{});
+      vfloat products[M][kLanes];
+      if (count < kLanes) std::fill_n(&products[0][0], M * kLanes, vfloat{});
       int64_t j = 0;
-      for (; j + R <= count; j += R) {
-        vint tile[M][kLanes];
-        dotRows<U, W, M, R>(w + (n0 + j) * p.ldb, p.ldb, x, stride, p.k, tile);
-        for (int m = 0; m < M; ++m)
-          for (int r = 0; r < R; ++r) products[m][j + r] = tile[m][r];
-      }
-      for (; j < count; ++j) {
-        vint tile[M][kLanes];
-        dotRows<U, W, M, 1>(w + (n0 + j) * p.ldb, p.ldb, x, stride, p.k, tile);
-        for (int m = 0; m < M; ++m) products[m][j] = tile[m][0];
-      }
+      for (; j + R <= count; j += R) dotRows<U, W, M, R>(w + (n0 + j) * p.ldb, p.ldb, x, stride, p.k, products, j);
+      for (; j < count; ++j) dotRows<U, W, M, 1>(w + (n0 + j) * p.ldb, p.ldb, x, stride, p.k, products, j);
       for (int m = 0; m < M; ++m) {
         const vfloat y = sumEach(products[m]);
         if (p.yDtype == kFloat32) finish<float>(p, m, n0, y, count);

@@ -95,10 +95,7 @@ class FewRows {
     }
     if (d < headDim_)
       for (int i = 0; i < kLanes; ++i) acc[i] += loadPart(q + d, headDim_ - d) * loadPart(rows[i] + d, headDim_ - d);
-    vint x[kLanes];
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) x[i] = asInt(acc[i]);
-    return sumEach(x);
+    return sumEach(acc);
   }
 
   // Scores [low, high) become weights, the others 0; top and total move on. Returns the factor for what was summed before.

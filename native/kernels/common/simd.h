@@ -171,10 +171,10 @@ LANTERN_INLINE vfloat addNeighbours(vfloat a, vfloat b, std::integer_sequence<in
 }
 // The sums of the lanes of kLanes vectors, one a lane. Two vectors' neighbouring lanes are added into one vector, again and again.
 template <int n = kLanes>
-LANTERN_INLINE vfloat sumEach(vint (&x)[kLanes]) {
+LANTERN_INLINE vfloat sumEach(vfloat (&x)[kLanes]) {
 #pragma GCC unroll 16
-  for (int i = 0; i < n / 2; ++i) x[i] = asInt(addNeighbours(asFloat(x[2 * i]), asFloat(x[2 * i + 1]), std::make_integer_sequence<int, kLanes>{}));
-  if constexpr (n == 2) return asFloat(x[0]);
+  for (int i = 0; i < n / 2; ++i) x[i] = addNeighbours(x[2 * i], x[2 * i + 1], std::make_integer_sequence<int, kLanes>{});
+  if constexpr (n == 2) return x[0];
   else return sumEach<n / 2>(x);
 }
 LANTERN_INLINE float maxOf(vfloat v) {
