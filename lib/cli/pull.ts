@@ -4,7 +4,7 @@ import { modelText } from '../hub/cache.js'
 import { type PulledModel, type PullPlan, pullModel } from '../hub/pull.js'
 import { checkSettings, defineCommand } from './command.js'
 import type { CommandContext } from './device.js'
-import { interruptible } from './interrupt.js'
+import { interruptible, unlessInterrupted } from './interrupt.js'
 import { LiveLine, pullLine } from './progress.js'
 import { folder } from './settings.js'
 
@@ -34,14 +34,9 @@ export function pullCommand(program: Command): void {
       'Example: lantern pull Qwen/Qwen2.5-0.5B-Instruct, then lantern generate --model Qwen/Qwen2.5-0.5B-Instruct --chat "Hello"',
     run: async (settings) => {
       const signal = interruptible('leaving; what has been fetched is kept')
-      try {
-        await pull(settings, { print: console.log, signal })
-        return 0
-      } catch (error) {
-        if (!signal.aborted) throw error
-        console.log('interrupted; the same command goes on where it was')
-        return 130
-      }
+      if (await unlessInterrupted(signal, () => pull(settings, { print: console.log, signal }))) return 0
+      console.log('interrupted; the same command goes on where it was')
+      return 130
     },
   })
 }

@@ -1,4 +1,5 @@
 import type { HeadPlan, HeadSizes } from './head.js'
+import { WIDTH } from './ops.js'
 
 // How the distillation head divides its work on the CPU, number for number as native/kernels/distillHeadPlan.h does. Tokens lie in lanes of vectors,
 // in groups of 16; a chunk is as many as two planes of logits have room for, a pass as many chunks as their dlogits have room for beside them.
@@ -62,9 +63,8 @@ export function cpuPlan(sizes: HeadSizes, { instructionSet = 'avx512bf16', threa
 
 /** The division that moves the fewest bytes of weights and their gradients, of all whose planes and dlogits have room. */
 function divide({ hidden, vocab, teacher, stored, gradients = true }: HeadSizes, groups: number, dlogit: number) {
-  const bytes = (dtype: string) => (dtype === 'float32' ? 4 : 2)
-  const student = hidden * bytes(stored.weights)
-  const chunkBytes = student + (teacher ? teacher.hidden * bytes(teacher.stored.weights) : 0)
+  const student = hidden * WIDTH[stored.weights]
+  const chunkBytes = student + (teacher ? teacher.hidden * WIDTH[teacher.stored.weights] : 0)
   const passBytes = gradients ? student + 8 * hidden : 0
   const planes = Math.max(vocab, teacher?.vocab ?? 0) * 4 * (teacher ? 2 : 1) * GROUP
   const dlogits = vocab * dlogit * GROUP
